@@ -1,0 +1,228 @@
+"""Feeds: dense, commit-ordered positions for each facility, cursors, and who is subscribed to a patient.
+
+The row of a feed is locked, advanced last and held to commit: never a sequence, never a timestamp, both skip rows that
+commit late (PROTOCOL.md §10). Locks are taken in one order, so nobody waits in a circle: patients by id, then feeds by
+code. Admission holds the patients' rows FOR SHARE until it commits, subscribing holds them FOR UPDATE.
+
+Knows nothing of what a change says: payloads pass through sealed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from hub_server.database import Connection
+from sync_protocol.change import ChangeId, FacilityCode, PatientId
+from sync_protocol.errors import InvalidValue
+from sync_protocol.feed_page import FIRST_HASH, Cursor, Position, next_hash
+
+
+class Row(NamedTuple):
+    """One item as its table has it (see `tables.Item`)."""
+
+    facility: FacilityCode
+    position: int
+    change: bytes
+    patient: bytes
+    record: bytes
+    kind: str
+    receipt_ms: int
+    origin: int
+    tag: bytes
+    hash: bytes
+    segment: bytes
+    segment_row: int
+    payload: bytes
+
+
+def lock(connection: Connection, facilities: Iterable[FacilityCode]) -> dict[FacilityCode, Cursor]:
+    """The heads of these feeds, locked to the end of the transaction, in the order of their codes."""
+    wanted = sorted(set(facilities))
+    rows = connection.execute(
+        "SELECT facility, position, hash FROM feed WHERE facility = ANY(%s) ORDER BY facility FOR UPDATE", (wanted,)
+    ).fetchall()
+    heads = {FacilityCode(code): Cursor(Position(position), bytes(hashed)) for code, position, hashed in rows}
+    if len(heads) != len(wanted):
+        raise InvalidValue("a change is for a facility that the hub does not have", code="E_UNKNOWN_FACILITY")
+    return heads
+
+
+def advance(connection: Connection, heads: Mapping[FacilityCode, Cursor]) -> None:
+    """Move the heads of locked feeds: the last thing before the commit."""
+    codes = list(heads)
+    connection.execute(
+        "UPDATE feed SET position = p, hash = h FROM unnest(%b::text[], %b::bigint[], %b::bytea[]) AS moved (f, p, h)"
+        " WHERE facility = f",
+        (codes, [heads[code].position for code in codes], [heads[code].hash for code in codes]),
+    )
+
+
+_PREFIX: Final = struct.Struct(">h")
+_LENGTH: Final = struct.Struct(">i")
+_BIGINT: Final = struct.Struct(">iq")
+_SMALLINT: Final = struct.Struct(">ih")
+_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_COPY_END: Final = _PREFIX.pack(-1)
+_COPY_BLOCK_BYTES: Final = 128 * 1024
+
+
+def append(connection: Connection, rows: Iterable[Row]) -> None:
+    """Write items by binary COPY, packed here: the driver's own packing takes longer than PostgreSQL does."""
+    count = _PREFIX.pack(len(Row._fields))
+    length, bigint, smallint = _LENGTH.pack, _BIGINT.pack, _SMALLINT.pack
+    statement = f"COPY item ({', '.join(Row._fields)}) FROM STDIN (FORMAT binary)"
+    with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        block = bytearray(_COPY_HEADER)
+        for row in rows:
+            facility, kind = row[0].encode(), row[5].encode()
+            block += b"".join(
+                (
+                    count,
+                    length(len(facility)),
+                    facility,
+                    bigint(8, row[1]),
+                    length(len(row[2])),
+                    row[2],
+                    length(len(row[3])),
+                    row[3],
+                    length(len(row[4])),
+                    row[4],
+                    length(len(kind)),
+                    kind,
+                    bigint(8, row[6]),
+                    smallint(2, row[7]),
+                    length(len(row[8])),
+                    row[8],
+                    length(len(row[9])),
+                    row[9],
+                    length(len(row[10])),
+                    row[10],
+                    smallint(2, row[11]),
+                    length(len(row[12])),
+                    row[12],
+                )
+            )
+            if len(block) >= _COPY_BLOCK_BYTES:
+                copy.write(bytes(block))
+                block.clear()
+        copy.write(bytes(block) + _COPY_END)
+
+
+def head(connection: Connection, facility: str) -> Cursor:
+    """Where the feed ends now. Raises InvalidValue (``E_UNKNOWN_FACILITY``)."""
+    row = connection.execute("SELECT position, hash FROM feed WHERE facility = %s", (facility,)).fetchone()
+    if row is None:
+        raise InvalidValue("no facility has that code", code="E_UNKNOWN_FACILITY")
+    return Cursor(Position(row[0]), bytes(row[1]))
+
+
+def holds(connection: Connection, facility: str, cursor: Cursor) -> bool:
+    """Whether the cursor lies on this feed: its hash there is the same. Elsewhere the hub was restored."""
+    if cursor.position == 0:
+        return cursor.hash == FIRST_HASH
+    row = connection.execute(
+        "SELECT hash FROM item WHERE facility = %s AND position = %s", (facility, cursor.position)
+    ).fetchone()
+    return row is not None and bytes(row[0]) == cursor.hash
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An item as read back for a page. payload is sealed under its patient's key."""
+
+    position: Position
+    change: ChangeId
+    patient: PatientId
+    receipt_ms: int
+    origin: int
+    tag: bytes
+    segment: bytes
+    segment_row: int
+    payload: bytes
+
+
+def after(connection: Connection, facility: str, position: int, limit: int) -> list[Stored]:
+    """The next items of a feed, in order, without a gap."""
+    rows = connection.execute(
+        "SELECT position, change, patient, receipt_ms, origin, tag, segment, segment_row, payload FROM item"
+        " WHERE facility = %s AND position > %s ORDER BY position LIMIT %s",
+        (facility, position, limit),
+        binary=True,
+    ).fetchall()
+    return [Stored(*row) for row in rows]
+
+
+# -- who is subscribed -------------------------------------------------------------------------------------------------
+
+
+def subscribers(connection: Connection, patients: Sequence[PatientId]) -> dict[PatientId, list[FacilityCode]]:
+    """Patient → the feeds that every change of it goes to. The patients' rows must be held."""
+    found: dict[PatientId, list[FacilityCode]] = {}
+    if patients:
+        for patient, facility in connection.execute(
+            "SELECT patient, facility FROM subscription WHERE patient = ANY(%b) AND subscribed", (list(patients),)
+        ).fetchall():
+            found.setdefault(PatientId(bytes(patient)), []).append(FacilityCode(facility))
+    return found
+
+
+def subscribe(connection: Connection, patient: PatientId, facility: FacilityCode, now_ms: int) -> int:
+    """Put a patient's whole history into one more feed; from the commit on every new change too.
+
+    Returns how many items were added. Holding the patient FOR UPDATE, nothing of it can be admitted meanwhile. Raises
+    InvalidValue (``E_UNKNOWN_PATIENT``, ``E_UNKNOWN_FACILITY``).
+    """
+    home = connection.execute("SELECT facility FROM patient WHERE patient = %s FOR UPDATE", (patient,)).fetchone()
+    if home is None:
+        raise InvalidValue("the hub does not have this patient", code="E_UNKNOWN_PATIENT")
+    subscribed = connection.execute(
+        "SELECT subscribed FROM subscription WHERE facility = %s AND patient = %s", (facility, patient)
+    ).fetchone()
+    if subscribed is not None and subscribed[0]:
+        return 0
+    heads = lock(connection, {FacilityCode(home[0]), facility})
+    held = {
+        bytes(row[0])
+        for row in connection.execute(
+            "SELECT change FROM item WHERE facility = %s AND patient = %s", (facility, patient)
+        ).fetchall()
+    }
+    rows = connection.execute(
+        "SELECT change, record, kind, receipt_ms, origin, tag, segment, segment_row, payload FROM item"
+        " WHERE facility = %s AND patient = %s ORDER BY position",
+        (home[0], patient),
+        binary=True,
+    ).fetchall()
+    cursor, new = heads[facility], []
+    for change, record, kind, receipt_ms, origin, tag, segment, segment_row, payload in rows:
+        if change not in held:
+            cursor = Cursor(Position(cursor.position + 1), next_hash(cursor.hash, tag))
+            new.append(
+                Row(
+                    facility,
+                    cursor.position,
+                    change,
+                    patient,
+                    record,
+                    kind,
+                    receipt_ms,
+                    origin,
+                    tag,
+                    cursor.hash,
+                    segment,
+                    segment_row,
+                    payload,
+                )
+            )
+    append(connection, new)
+    connection.execute(
+        "INSERT INTO subscription (facility, patient, digest, subscribed, since_ms)"
+        " SELECT %s, patient, digest, true, %s FROM subscription WHERE facility = %s AND patient = %s"
+        " ON CONFLICT (facility, patient) DO UPDATE SET subscribed = true, digest = EXCLUDED.digest",
+        (facility, now_ms, home[0], patient),
+    )
+    advance(connection, {facility: cursor})
+    return len(new)

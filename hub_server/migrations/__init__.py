@@ -1,0 +1,1 @@
+"""The hub's database schema, step by step (Alembic). `database.migrate` runs what is missing."""

@@ -1,0 +1,425 @@
+"""Nodes and what they bring: enrolment by one-time code, sealed arrivals, quarantine, revocation.
+
+A code is single use, expiring and bound to a facility; the hub keeps its hash. `keep` stores the segments of many
+exchanges in one transaction, and never refuses one for its content. Nothing here opens a segment (`intake` does).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from hub_server.database import Connection
+from hub_server.vault import Vault
+from sync_protocol import keys
+from sync_protocol.change import FacilityCode, NodeId, is_facility_code
+from sync_protocol.envelope import Envelope, EnvelopeId
+from sync_protocol.errors import InvalidValue, NotAllowed, UnknownSender
+from sync_protocol.keys import Certificate, EnrolmentRequest, Grant, GrantId, RecipientPublic, Verifier
+
+KEPT: Final = "kept"
+WAITING: Final = "waiting"
+ADMITTED: Final = "admitted"
+QUARANTINED: Final = "quarantined"
+
+ENROL_INFO: Final = b"health-sync/1 enrolment\x00"
+MAX_NAME_CHARS: Final = 100
+NONCE_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNode:
+    """An enrolled node, ready to verify."""
+
+    node: NodeId
+    facility: FacilityCode
+    name: str
+    verifier: Verifier
+    sealing_key: bytes
+    revoked: bool
+
+
+# -- facilities and codes ----------------------------------------------------------------------------------------------
+
+
+def add_facility(
+    connection: Connection, vault: Vault, facility: str, name: str, *, district: str, state: str, now_ms: int
+) -> None:
+    """A new facility with an empty feed. Raises InvalidValue (``E_BAD_FACILITY``, ``E_FACILITY_EXISTS``)."""
+    if not is_facility_code(facility) or not name.strip() or len(name) > MAX_NAME_CHARS:
+        raise InvalidValue(
+            "a facility has a code of 1 to 32 letters, digits, . _ or -, and a name", code="E_BAD_FACILITY"
+        )
+    wrapped = vault.new_facility_key(FacilityCode(facility))
+    cursor = connection.execute(
+        "INSERT INTO facility (facility, name, district, state, created_ms, wrapped_key) VALUES (%s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING",
+        (facility, name.strip(), district, state, now_ms, wrapped),
+    )
+    if cursor.rowcount == 0:
+        raise InvalidValue("a facility of that code exists already", code="E_FACILITY_EXISTS")
+    connection.execute("INSERT INTO feed (facility, position, hash) VALUES (%s, 0, %s)", (facility, bytes(16)))
+
+
+def new_code(
+    connection: Connection, vault: Vault, facility: str, url: str, *, valid_ms: int, now_ms: int
+) -> keys.EnrolmentCode:
+    """A one-time code for a node of this facility. Raises InvalidValue (``E_UNKNOWN_FACILITY``)."""
+    if connection.execute("SELECT 1 FROM facility WHERE facility = %s", (facility,)).fetchone() is None:
+        raise InvalidValue(
+            "no facility has that code", code="E_UNKNOWN_FACILITY", next_step="hub facility list shows them"
+        )
+    secret = os.urandom(keys.CODE_SECRET_BYTES)
+    connection.execute(
+        "INSERT INTO enrolment_code (code_hash, facility, created_ms, expires_ms) VALUES (%s, %s, %s, %s)",
+        (keys.code_hash(secret), facility, now_ms, now_ms + valid_ms),
+    )
+    return keys.EnrolmentCode(secret, keys.fingerprint(vault.identity.root.public), url)
+
+
+def enrol(connection: Connection, vault: Vault, sealed: bytes, now_ms: int) -> bytes:
+    """Answer a sealed enrolment request: msgpack of [certificate, key list, directory changes, facility's name].
+
+    The same node asking again with the same code gets the same answer, for the first may have been lost. Raises
+    WrongRecipient, Malformed, BadSignature, NotAllowed (``E_CODE_UNKNOWN``, ``E_CODE_USED``, ``E_CODE_EXPIRED``).
+    """
+    identity = vault.identity
+    raw = identity.ingest.open(sealed, ENROL_INFO + identity.environment)
+    claimed, body, signature = keys.read_document(raw, EnrolmentRequest)
+    if len(claimed.node) != 16 or not claimed.name.strip() or len(claimed.name) > MAX_NAME_CHARS:
+        raise InvalidValue("an enrolment has a node id of 16 bytes and a name", code="E_BAD_ENROLMENT")
+    Verifier(claimed.signing_key).verify("enrolment", identity.environment, body, signature)
+    RecipientPublic(claimed.sealing_key)
+    row = connection.execute(
+        "SELECT facility, expires_ms, used_by FROM enrolment_code WHERE code_hash = %s FOR UPDATE",
+        (keys.code_hash(claimed.code_secret),),
+    ).fetchone()
+    if row is None:
+        raise NotAllowed("the hub does not know this code", code="E_CODE_UNKNOWN", next_step=_NEW_CODE)
+    facility, expires_ms, used_by = row
+    certificate = _already(connection, claimed) if used_by == claimed.node else None
+    if certificate is None:
+        if used_by is not None:
+            raise NotAllowed("the code was used already", code="E_CODE_USED", next_step=_NEW_CODE)
+        if now_ms > expires_ms:
+            raise NotAllowed("the code has expired", code="E_CODE_EXPIRED", next_step=_NEW_CODE)
+        certificate = _register(connection, vault, claimed, facility, now_ms)
+    name = _one(connection, "SELECT name FROM facility WHERE facility = %s", facility)
+    return msgspec.msgpack.encode([certificate, identity.signed_keys(), [], name])
+
+
+_NEW_CODE: Final = "ask the hub's operator for a new one: hub enrol FACILITY"
+
+
+def _one(connection: Connection, query: Any, *arguments: Any) -> Any:
+    row = connection.execute(query, arguments).fetchone()
+    return row[0] if row else None
+
+
+def _already(connection: Connection, claimed: EnrolmentRequest) -> bytes | None:
+    found = connection.execute(
+        "SELECT certificate FROM node WHERE node = %s AND signing_key = %s AND sealing_key = %s",
+        (claimed.node, claimed.signing_key, claimed.sealing_key),
+    ).fetchone()
+    return bytes(found[0]) if found else None
+
+
+def _register(connection: Connection, vault: Vault, claimed: EnrolmentRequest, facility: str, now_ms: int) -> bytes:
+    identity = vault.identity
+    name = claimed.name.strip()
+    signed = keys.sign_document(
+        Certificate(
+            1, identity.environment, claimed.node, facility, name, claimed.signing_key, claimed.sealing_key, now_ms
+        ),
+        identity.root,
+        identity.environment,
+    )
+    added = connection.execute(
+        "INSERT INTO node (node, facility, name, certificate, signing_key, sealing_key, enrolled_ms, revoked_reason,"
+        " cursor_position, nonce) VALUES (%s, %s, %s, %s, %s, %s, %s, '', 0, '') ON CONFLICT DO NOTHING",
+        (claimed.node, facility, name, signed, claimed.signing_key, claimed.sealing_key, now_ms),
+    )
+    if added.rowcount == 0:
+        raise NotAllowed("a node of that id is enrolled already", code="E_NODE_EXISTS")
+    connection.execute(
+        "UPDATE enrolment_code SET used_ms = %s, used_by = %s WHERE code_hash = %s",
+        (now_ms, claimed.node, keys.code_hash(claimed.code_secret)),
+    )
+    return signed
+
+
+# -- who is who --------------------------------------------------------------------------------------------------------
+
+
+def find(connection: Connection, node: NodeId) -> KnownNode:
+    """Raises UnknownSender."""
+    row = connection.execute(
+        "SELECT facility, name, signing_key, sealing_key, revoked_ms FROM node WHERE node = %s", (node,)
+    ).fetchone()
+    if row is None:
+        raise UnknownSender("the hub does not know this node", next_step="enrol it: hub enrol FACILITY")
+    facility, name, signing_key, sealing_key, revoked_ms = row
+    return KnownNode(node, FacilityCode(facility), name, Verifier(signing_key), sealing_key, revoked_ms is not None)
+
+
+def revoke(connection: Connection, node: NodeId, reason: str, now_ms: int) -> bool:
+    """From now on what this node sends waits in quarantine for a person. False if it was revoked before, or unknown."""
+    done = connection.execute(
+        "UPDATE node SET revoked_ms = %s, revoked_reason = %s WHERE node = %s AND revoked_ms IS NULL",
+        (now_ms, reason, node),
+    )
+    return done.rowcount == 1
+
+
+# -- grants ------------------------------------------------------------------------------------------------------------
+
+
+def keep_grant(connection: Connection, vault: Vault, node: KnownNode, payload: bytes, now_ms: int) -> Grant | None:
+    """Store a node's grant, and wake the segments that waited for it. None for a copy sealed to the recovery key.
+
+    Raises Malformed, BadSignature or WrongRecipient.
+    """
+    environment = vault.identity.environment
+    frame = keys.verify_document(payload, keys.GrantFrame, node.verifier, environment)
+    if frame.role == keys.ROLE_RECOVERY:
+        _store_grant(connection, frame.grant + b"R", node.node, frame.role, b"", payload, now_ms)
+        return None
+    grant = keys.open_grant(payload, node.verifier, vault.identity.ingest, environment)
+    if grant.direction != keys.TO_HUB or frame.maker != node.node:
+        raise NotAllowed("a grant of another direction or maker")
+    wrapped = vault.wrap_secret(grant.secret, grant.id)
+    _store_grant(connection, grant.id, node.node, grant.direction, wrapped, b"", now_ms)
+    connection.execute(
+        "UPDATE arrival SET state = 'kept' WHERE state = 'waiting' AND grant_id = %s AND node = %s",
+        (grant.id, node.node),
+    )
+    return grant
+
+
+def _store_grant(
+    connection: Connection, name: bytes, node: bytes, direction: str, secret: bytes, frame: bytes, now_ms: int
+) -> None:
+    connection.execute(
+        "INSERT INTO grant_key (grant_id, node, direction, secret, frame, created_ms) VALUES (%s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING",
+        (name, node, direction, secret, frame, now_ms),
+    )
+
+
+def grants(connection: Connection, vault: Vault, names: Iterable[GrantId]) -> dict[GrantId, tuple[NodeId, Grant]]:
+    """Grant id → (the node that made it, the grant), for those the hub holds."""
+    rows = connection.execute(
+        "SELECT grant_id, node, secret FROM grant_key WHERE grant_id = ANY(%s) AND direction = %s",
+        (list(names), keys.TO_HUB),
+    ).fetchall()
+    environment = vault.identity.environment
+    return {
+        GrantId(name): (NodeId(node), Grant(vault.unwrap_secret(secret, name), keys.TO_HUB, environment))
+        for name, node, secret in rows
+    }
+
+
+def hub_grant(connection: Connection, vault: Vault, node: KnownNode, now_ms: int) -> tuple[Grant, bytes]:
+    """The grant by which the hub seals pages to this node, and its frame. Made on first use."""
+    row = connection.execute(
+        "SELECT grant_id, secret, frame FROM grant_key WHERE node = %s AND direction = %s ORDER BY created_ms DESC LIMIT 1",
+        (node.node, keys.TO_NODE),
+    ).fetchone()
+    identity = vault.identity
+    if row is not None:
+        return Grant(vault.unwrap_secret(row[1], row[0]), keys.TO_NODE, identity.environment), bytes(row[2])
+    grant = Grant(os.urandom(keys.SECRET_BYTES), keys.TO_NODE, identity.environment)
+    frame = keys.seal_grant(
+        grant,
+        identity.hub,
+        identity.signing,
+        RecipientPublic(node.sealing_key),
+        keys.ROLE_NODE,
+        now_ms,
+        keys.hpke_seal,
+    )
+    secret = vault.wrap_secret(grant.secret, grant.id)
+    _store_grant(connection, grant.id, node.node, grant.direction, secret, frame, now_ms)
+    return grant, frame
+
+
+# -- arrivals ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A verified segment on its way into the database."""
+
+    node: KnownNode
+    envelope: Envelope
+    received_ms: int
+
+
+def keep(connection: Connection, arrived: Sequence[Arrived]) -> None:
+    """Store sealed segments, of many exchanges together. One that is held already stays as it is."""
+    connection.execute(
+        "INSERT INTO arrival (node, segment, facility, lane, grant_id, received_ms, state, reason, size_bytes, raw)"
+        " SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::int[], %b::bytea[], %b::bigint[], %b::text[],"
+        " %b::text[], %b::int[], %b::bytea[]) ON CONFLICT DO NOTHING",
+        (
+            [one.node.node for one in arrived],
+            [one.envelope.id for one in arrived],
+            [one.node.facility for one in arrived],
+            [one.envelope.header.lane for one in arrived],
+            [one.envelope.header.grant for one in arrived],
+            [one.received_ms for one in arrived],
+            [QUARANTINED if one.node.revoked else KEPT for one in arrived],
+            ["E_REVOKED" if one.node.revoked else "" for one in arrived],
+            [len(one.envelope.raw) for one in arrived],
+            [one.envelope.raw for one in arrived],
+        ),
+    )
+    for one in arrived:
+        if one.node.revoked:
+            connection.execute(
+                "INSERT INTO quarantine (facility, node, segment, row, kind, reason, at_ms, verdict)"
+                " SELECT %s, %s, %s, -1, '', 'E_REVOKED', %s, 'open' WHERE NOT EXISTS"
+                " (SELECT 1 FROM quarantine WHERE node = %s AND segment = %s)",
+                (
+                    one.node.facility,
+                    one.node.node,
+                    one.envelope.id,
+                    one.received_ms,
+                    one.node.node,
+                    one.envelope.id,
+                ),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalState:
+    """What became of a segment. rows: those in quarantine, with their reasons; -1 stands for all of it."""
+
+    segment: EnvelopeId
+    state: str
+    grant: GrantId
+    rows: tuple[tuple[int, str], ...]
+
+
+def states(connection: Connection, node: NodeId, segments: Sequence[EnvelopeId]) -> list[ArrivalState]:
+    """What the hub holds of these segments of this node; one that it does not hold is left out."""
+    if not segments:
+        return []
+    rows = connection.execute(
+        "SELECT a.segment, a.state, a.grant_id, q.row, q.reason FROM arrival a LEFT JOIN quarantine q"
+        " ON q.node = a.node AND q.segment = a.segment AND q.verdict = 'open'"
+        " WHERE a.node = %s AND a.segment = ANY(%s)",
+        (node, list(segments)),
+    ).fetchall()
+    found: dict[bytes, tuple[str, bytes, list[tuple[int, str]]]] = {}
+    for segment, state, grant, row, reason in rows:
+        entry = found.setdefault(bytes(segment), (state, bytes(grant), []))
+        if row is not None:
+            entry[2].append((row, reason))
+    return [
+        ArrivalState(EnvelopeId(name), state, GrantId(grant), tuple(sorted(bad)))
+        for name, (state, grant, bad) in found.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A row of the admitting worker's list."""
+
+    seq: int
+    node: NodeId
+    segment: EnvelopeId
+    facility: FacilityCode
+    received_ms: int
+    raw: bytes
+
+
+def next_kept(connection: Connection, limit: int, size_bytes: int) -> list[Waiting]:
+    """The next segments to admit, most urgent first, locked for this worker; another worker skips them."""
+    rows = connection.execute(
+        "SELECT seq, node, segment, facility, received_ms, raw FROM arrival WHERE state = 'kept'"
+        " ORDER BY lane, seq LIMIT %s FOR UPDATE SKIP LOCKED",
+        (limit,),
+        binary=True,
+    ).fetchall()
+    chosen: list[Waiting] = []
+    total = 0
+    for seq, node, segment, facility, received_ms, raw in rows:
+        total += len(raw)
+        if chosen and total > size_bytes:
+            break
+        chosen.append(Waiting(seq, NodeId(node), EnvelopeId(segment), FacilityCode(facility), received_ms, raw))
+    return chosen
+
+
+def set_state(connection: Connection, waiting: Sequence[Waiting], state: str, reason: str = "") -> None:
+    if waiting:
+        connection.execute(
+            "UPDATE arrival SET state = %s, reason = %s FROM unnest(%b::bytea[], %b::bytea[]) AS named (n, s)"
+            " WHERE node = n AND segment = s",
+            (state, reason, [one.node for one in waiting], [one.segment for one in waiting]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One entry for the quarantine. row: of the segment, -1 for all of it."""
+
+    waiting: Waiting
+    row: int
+    change: bytes | None
+    kind: str
+    reason: str
+
+
+def quarantine(connection: Connection, verdicts: Iterable[Verdict], now_ms: int) -> None:
+    """Note what was set aside; an entry that stands already is left."""
+    for one in verdicts:
+        connection.execute(
+            "INSERT INTO quarantine (facility, node, segment, row, change, kind, reason, at_ms, verdict)"
+            " SELECT %s, %s, %s, %s, %s, %s, %s, %s, 'open' WHERE NOT EXISTS"
+            " (SELECT 1 FROM quarantine WHERE node = %s AND segment = %s AND row = %s)",
+            (
+                one.waiting.facility,
+                one.waiting.node,
+                one.waiting.segment,
+                one.row,
+                one.change,
+                one.kind,
+                one.reason,
+                now_ms,
+                one.waiting.node,
+                one.waiting.segment,
+                one.row,
+            ),
+        )
+
+
+def release(connection: Connection, entry: int) -> bool:
+    """Let a person's decision admit what was set aside: its segment is taken up again, this time without that check.
+
+    False if there is no such open entry.
+    """
+    row = connection.execute(
+        "UPDATE quarantine SET verdict = 'released' WHERE id = %s AND verdict = 'open' RETURNING node, segment",
+        (entry,),
+    ).fetchone()
+    if row is None:
+        return False
+    connection.execute("UPDATE arrival SET state = 'kept', reason = '' WHERE node = %s AND segment = %s", row)
+    return True
+
+
+def released_rows(connection: Connection, waiting: Sequence[Waiting]) -> set[tuple[bytes, bytes, int]]:
+    """(node, segment, row) of what people released; row -1 stands for the whole segment."""
+    if not waiting:
+        return set()
+    rows = connection.execute(
+        "SELECT node, segment, row FROM quarantine WHERE verdict = 'released' AND segment = ANY(%s)",
+        ([one.segment for one in waiting],),
+    ).fetchall()
+    return {(bytes(node), bytes(segment), row) for node, segment, row in rows}

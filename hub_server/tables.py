@@ -1,0 +1,241 @@
+"""The hub's rows, no behaviour. The schema itself is made by the migrations; a test holds the two together.
+
+Every table that grows has ``facility`` first in its key, so that where one machine is outgrown the same schema can be
+distributed by facility without a change of code. In the clear stand only opaque ids, facility, kind, specialty,
+urgency, sizes and times; a change's content is in ``item.payload``, encrypted under its patient's key.
+Times are milliseconds since 1970 UTC; ids are 16 bytes unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+
+def _bytes(*, nullable: bool = False, primary: bool = False) -> Column[bytes]:
+    return Column(LargeBinary, nullable=nullable, primary_key=primary)
+
+
+def _big(*, nullable: bool = False) -> Column[int]:
+    return Column(BigInteger, nullable=nullable)
+
+
+class Setting(SQLModel, table=True):
+    """Small facts of this database: its epoch (8 bytes, drawn when it was made or put back)."""
+
+    __tablename__ = "setting"
+    key: str = Field(primary_key=True)
+    value: bytes = Field(sa_column=_bytes())
+
+
+class Facility(SQLModel, table=True):
+    """wrapped_key: the facility's key under the key-encryption key."""
+
+    __tablename__ = "facility"
+    facility: str = Field(primary_key=True)
+    name: str
+    district: str = ""
+    state: str = ""
+    created_ms: int = Field(sa_column=_big())
+    wrapped_key: bytes = Field(sa_column=_bytes())
+
+
+class Feed(SQLModel, table=True):
+    """The head of a facility's feed. This row is locked, advanced last and held to commit."""
+
+    __tablename__ = "feed"
+    facility: str = Field(primary_key=True)
+    position: int = Field(sa_column=_big())
+    hash: bytes = Field(sa_column=_bytes())
+
+
+class Item(SQLModel, table=True):
+    """One item of a facility's feed: a change as this feed holds it.
+
+    origin: number of the side that wrote it. tag: 8 bytes. hash: the running hash behind this item.
+    segment, segment_row: where its author's node sent it (8 bytes and a row), empty for the hub's own.
+    payload: nonce and ciphertext of the change's bytes under its patient's key.
+    """
+
+    __tablename__ = "item"
+    __table_args__ = (
+        UniqueConstraint("facility", "change", name="item_change"),
+        Index("item_patient", "facility", "patient"),
+    )
+    facility: str = Field(primary_key=True)
+    position: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    change: bytes = Field(sa_column=_bytes())
+    patient: bytes = Field(sa_column=_bytes())
+    record: bytes = Field(sa_column=_bytes())
+    kind: str
+    receipt_ms: int = Field(sa_column=_big())
+    origin: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    tag: bytes = Field(sa_column=_bytes())
+    hash: bytes = Field(sa_column=_bytes())
+    segment: bytes = Field(sa_column=_bytes())
+    segment_row: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    payload: bytes = Field(sa_column=_bytes())
+
+
+class Patient(SQLModel, table=True):
+    """A unit of scope: a patient, or a directory entry. wrapped_key: its key under its home facility's key."""
+
+    __tablename__ = "patient"
+    patient: bytes = Field(sa_column=_bytes(primary=True))
+    facility: str
+    wrapped_key: bytes = Field(sa_column=_bytes())
+    created_ms: int = Field(sa_column=_big())
+
+
+class Subscription(SQLModel, table=True):
+    """In which feeds a patient stands, with its digest there (16 bytes, big-endian).
+
+    subscribed: every change of the patient goes to this feed; otherwise it only holds what its own facility wrote.
+    """
+
+    __tablename__ = "subscription"
+    __table_args__ = (Index("subscription_patient", "patient"),)
+    facility: str = Field(primary_key=True)
+    patient: bytes = Field(sa_column=_bytes(primary=True))
+    digest: bytes = Field(sa_column=_bytes())
+    subscribed: bool
+    since_ms: int = Field(sa_column=_big())
+
+
+class Referral(SQLModel, table=True):
+    """A referral in the doctors' queue. urgency: 0 emergency, 1 urgent, 2 routine. Derived from the records."""
+
+    __tablename__ = "referral"
+    __table_args__ = (Index("referral_queue", "status", "urgency", "received_ms"),)
+    facility: str = Field(primary_key=True)
+    referral: bytes = Field(sa_column=_bytes(primary=True))
+    patient: bytes = Field(sa_column=_bytes())
+    specialty: str
+    urgency: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    status: str
+    received_ms: int = Field(sa_column=_big())
+    claimed_by: bytes | None = Field(default=None, sa_column=_bytes(nullable=True))
+    claimed_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
+    answered_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
+
+
+class Conflicted(SQLModel, table=True):
+    """A record with open conflicts. Which fields they are stands only in the encrypted changes."""
+
+    __tablename__ = "conflicted"
+    facility: str = Field(primary_key=True)
+    record: bytes = Field(sa_column=_bytes(primary=True))
+    kind: str
+    patient: bytes = Field(sa_column=_bytes())
+    fields: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    since_ms: int = Field(sa_column=_big())
+
+
+class Node(SQLModel, table=True):
+    """An enrolled node. nonce: the last one handed out to it. cursor_position: as its last HELLO said."""
+
+    __tablename__ = "node"
+    __table_args__ = (Index("node_facility", "facility"),)
+    node: bytes = Field(sa_column=_bytes(primary=True))
+    facility: str
+    name: str
+    certificate: bytes = Field(sa_column=_bytes())
+    signing_key: bytes = Field(sa_column=_bytes())
+    sealing_key: bytes = Field(sa_column=_bytes())
+    enrolled_ms: int = Field(sa_column=_big())
+    revoked_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
+    revoked_reason: str = ""
+    last_seen_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
+    clock_error_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
+    cursor_position: int = Field(default=0, sa_column=_big())
+    nonce: bytes = Field(default=b"", sa_column=_bytes())
+
+
+class EnrolmentCode(SQLModel, table=True):
+    """A one-time code: its hash (32 bytes), never the code."""
+
+    __tablename__ = "enrolment_code"
+    code_hash: bytes = Field(sa_column=_bytes(primary=True))
+    facility: str
+    created_ms: int = Field(sa_column=_big())
+    expires_ms: int = Field(sa_column=_big())
+    used_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
+    used_by: bytes | None = Field(default=None, sa_column=_bytes(nullable=True))
+
+
+class GrantKey(SQLModel, table=True):
+    """A grant of either direction. secret: wrapped under the key-encryption key. frame: the hub's own, as sent."""
+
+    __tablename__ = "grant_key"
+    __table_args__ = (Index("grant_node", "node"),)
+    grant_id: bytes = Field(sa_column=_bytes(primary=True))
+    node: bytes = Field(sa_column=_bytes())
+    direction: str
+    secret: bytes = Field(sa_column=_bytes())
+    frame: bytes = Field(default=b"", sa_column=_bytes())
+    created_ms: int = Field(sa_column=_big())
+
+
+class Arrival(SQLModel, table=True):
+    """A sealed segment as it was kept. state: kept, waiting (for its grant), admitted, quarantined.
+
+    seq: order of keeping. received_ms: the receipt of every change that it brings first. raw: dropped once admitted
+    and backed up, at the latest after 35 days.
+    """
+
+    __tablename__ = "arrival"
+    node: bytes = Field(sa_column=_bytes(primary=True))
+    segment: bytes = Field(sa_column=_bytes(primary=True))
+    seq: int = Field(sa_column=_big())
+    facility: str
+    lane: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    grant_id: bytes = Field(sa_column=_bytes())
+    received_ms: int = Field(sa_column=_big())
+    state: str
+    reason: str = ""
+    size_bytes: int
+    raw: bytes | None = Field(default=None, sa_column=_bytes(nullable=True))
+
+
+class Quarantine(SQLModel, table=True):
+    """What could not be admitted. row: of the segment, -1 for all of it. verdict: open, released, admitted."""
+
+    __tablename__ = "quarantine"
+    id: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    facility: str
+    node: bytes = Field(sa_column=_bytes())
+    segment: bytes = Field(sa_column=_bytes())
+    row: int
+    change: bytes | None = Field(default=None, sa_column=_bytes(nullable=True))
+    kind: str = ""
+    reason: str
+    at_ms: int = Field(sa_column=_big())
+    verdict: str = "open"
+
+
+class Person(SQLModel, table=True):
+    """A doctor, officer or operator. specialties: separated by commas, empty for all."""
+
+    __tablename__ = "person"
+    person: bytes = Field(sa_column=_bytes(primary=True))
+    login: str = Field(unique=True)
+    name: str
+    role: str
+    specialties: str = ""
+    qualification: str = ""
+    registration_number: str = ""
+    created_ms: int = Field(sa_column=_big())
+    disabled_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
+
+
+class Audit(SQLModel, table=True):
+    """Who read or wrote a patient's data, chained: hash covers the row and the hash before it (32 bytes)."""
+
+    __tablename__ = "audit"
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    at_ms: int = Field(sa_column=_big())
+    actor: str
+    verb: str
+    facility: str = ""
+    subject: bytes = Field(default=b"", sa_column=_bytes())
+    hash: bytes = Field(sa_column=_bytes())

@@ -1,0 +1,242 @@
+"""The hub's own keys and the patients' keys: seal, open, tag, wrap.
+
+Payloads are encrypted under a key per patient, wrapped by a key per facility, wrapped by a key-encryption key behind
+the small interface `KeyWrapper` (a file for trials; a KMS or PKCS#11 in production: one call a facility, not one a
+patient). Opened bytes must hash to their id, which binds rows to their place. Destroying a patient's key erases the
+patient (PROTOCOL.md §7 and §12). The recovery key's private half is written once to a file of its own, to be moved away.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from sync_protocol.change import Change, ChangeId, FacilityCode, NodeId, PatientId, change_id
+from sync_protocol.errors import BadSignature, NeedsPerson, OurFault
+from sync_protocol.feed_page import TAG_BYTES
+from sync_protocol.keys import (
+    ML_KEM_SEED_BYTES,
+    ROLE_INGEST,
+    ROLE_RECOVERY,
+    SEED_BYTES,
+    EnvironmentId,
+    HubKeys,
+    Identity,
+    Recipient,
+    RecipientPublic,
+    sign_document,
+)
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+_CACHED_KEYS: Final = 20_000  # 32 bytes each and their cipher: about 10 MB
+_KEYS_FILE: Final = "hub-keys.json"
+_RECOVERY_FILE: Final = "recovery-key.json"
+
+
+class KeyWrapper(Protocol):
+    """Wraps facility keys. One call a facility."""
+
+    def wrap(self, key: bytes, context: bytes) -> bytes: ...
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileWrapper:
+    """The key-encryption key from a file: for trials. AES-256-GCM, random nonce, the context authenticated."""
+
+    key: bytes = field(repr=False)
+
+    def wrap(self, key: bytes, context: bytes) -> bytes:
+        return _wrap(AESGCM(self.key), key, context)
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        return _unwrap(AESGCM(self.key), wrapped, context)
+
+
+def _wrap(cipher: AESGCM, key: bytes, context: bytes) -> bytes:
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + cipher.encrypt(nonce, key, context)
+
+
+def _unwrap(cipher: AESGCM, wrapped: bytes, context: bytes) -> bytes:
+    try:
+        return cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], context)
+    except InvalidTag:
+        raise BadSignature("a stored key or payload does not open: it was altered", code="E_STORED_ALTERED") from None
+
+
+@dataclass(frozen=True, slots=True)
+class HubIdentity:
+    """Everything secret that the hub holds, as read from its key file."""
+
+    environment: EnvironmentId
+    hub: NodeId
+    root: Identity
+    signing: Identity
+    ingest: Recipient
+    recovery: RecipientPublic
+    kek: bytes = field(repr=False)
+    tag_key: bytes = field(repr=False)
+    created_ms: int = 0
+
+    def signed_keys(self) -> bytes:
+        """The key list that nodes verify against the fingerprint in their code."""
+        recipients = [(ROLE_INGEST, self.ingest.public.public), (ROLE_RECOVERY, self.recovery.public)]
+        keys = HubKeys(
+            1, self.environment, self.hub, self.root.public, self.signing.public, recipients, 1, self.created_ms
+        )
+        return sign_document(keys, self.root, self.environment)
+
+
+def load_or_make(folder: Path, now_ms: int) -> HubIdentity:
+    """The hub's keys from their file, made on the first start. Raises NeedsPerson (``E_KEYS_DAMAGED``)."""
+    file = folder / _KEYS_FILE
+    if not file.exists():
+        _make(folder, now_ms)
+    try:
+        stored = json.loads(file.read_text())
+        raw = {name: bytes.fromhex(value) for name, value in stored["keys"].items()}
+        return HubIdentity(
+            EnvironmentId(raw["environment"]),
+            NodeId(raw["hub"]),
+            Identity(raw["root"]),
+            Identity(raw["signing"]),
+            Recipient.from_seeds(raw["ingest"]),
+            RecipientPublic(raw["recovery_public"]),
+            raw["kek"],
+            raw["tag"],
+            int(stored["created_ms"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise NeedsPerson(
+            "the hub's key file cannot be read; nothing was changed",
+            code="E_KEYS_DAMAGED",
+            next_step="put it back from the backup of the keys",
+        ) from None
+
+
+def _make(folder: Path, now_ms: int) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    recovery = Recipient(os.urandom(ML_KEM_SEED_BYTES), os.urandom(SEED_BYTES))
+    keys = {
+        "environment": os.urandom(16),
+        "hub": os.urandom(16),
+        "root": os.urandom(SEED_BYTES),
+        "signing": os.urandom(SEED_BYTES),
+        "ingest": os.urandom(ML_KEM_SEED_BYTES + SEED_BYTES),
+        "recovery_public": recovery.public.public,
+        "kek": os.urandom(KEY_BYTES),
+        "tag": os.urandom(KEY_BYTES),
+    }
+    _write_new(folder / _RECOVERY_FILE, {"keys": {"recovery": recovery.seeds.hex()}, "created_ms": now_ms})
+    _write_new(folder / _KEYS_FILE, {"keys": {name: key.hex() for name, key in keys.items()}, "created_ms": now_ms})
+
+
+def _write_new(file: Path, content: Mapping[str, object]) -> None:
+    """Write a secret file that did not exist: whole and durable, or not at all."""
+    temporary = file.with_suffix(f".{os.getpid()}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as out:
+            json.dump(content, out, indent=1)
+            out.flush()
+            os.fsync(out.fileno())
+        try:
+            os.link(temporary, file)  # fails if another process made the file meanwhile: then its keys are the keys
+        except FileExistsError:
+            return
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise OurFault(f"the hub's keys cannot be written ({error.strerror})", code="E_DISK_FULL") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Vault:
+    """Opens and seals what stands in the database. Thread-safe: its caches are only ever added to and cleared."""
+
+    def __init__(self, identity: HubIdentity, wrapper: KeyWrapper | None = None) -> None:
+        self.identity = identity
+        self._wrapper: KeyWrapper = wrapper or FileWrapper(identity.kek)
+        self._facilities: dict[str, AESGCM] = {}
+        self._patients: dict[bytes, AESGCM] = {}
+
+    # -- facility keys
+
+    def new_facility_key(self, facility: FacilityCode) -> bytes:
+        """A new facility's key, wrapped for its row."""
+        key = os.urandom(KEY_BYTES)
+        self._facilities[facility] = AESGCM(key)
+        return self._wrapper.wrap(key, b"facility\x00" + facility.encode())
+
+    def knows_facility(self, facility: str) -> bool:
+        return facility in self._facilities
+
+    def learn_facility(self, facility: str, wrapped: bytes) -> None:
+        self._facilities[facility] = AESGCM(self._wrapper.unwrap(wrapped, b"facility\x00" + facility.encode()))
+
+    # -- patient keys
+
+    def new_patient_key(self, patient: PatientId, home: str) -> tuple[bytes, AESGCM]:
+        """(wrapped for the patient's row, ready to use). Remember it with `remember_patient` once it is committed."""
+        key = os.urandom(KEY_BYTES)
+        return _wrap(self._facilities[home], key, b"patient\x00" + patient), AESGCM(key)
+
+    def patient_key(self, patient: PatientId, home: str, wrapped: bytes) -> AESGCM:
+        """A patient's key from its row. Raises BadSignature (``E_STORED_ALTERED``)."""
+        cached = self._patients.get(patient)
+        if cached is None:
+            cached = AESGCM(_unwrap(self._facilities[home], wrapped, b"patient\x00" + patient))
+            self.remember_patient(patient, cached)
+        return cached
+
+    def remember_patient(self, patient: PatientId, key: AESGCM) -> None:
+        if len(self._patients) >= _CACHED_KEYS:
+            self._patients.clear()
+        self._patients[patient] = key
+
+    # -- payloads, tags, secrets
+
+    @staticmethod
+    def seal_payload(key: AESGCM, change: Change, nonce: bytes) -> bytes:
+        """nonce: 12 random bytes."""
+        return nonce + key.encrypt(nonce, change.raw, change.id)
+
+    @staticmethod
+    def open_payload(key: AESGCM, payload: bytes, name: ChangeId) -> bytes:
+        """A change's bytes. Raises BadSignature (``E_STORED_ALTERED``) unless they open and hash to their id."""
+        raw = _unwrap(key, payload, name)
+        if change_id(raw) != name:
+            raise BadSignature("a stored payload is not the change that its row names", code="E_STORED_ALTERED")
+        return raw
+
+    def tag(self, name: bytes, origin: int, receipt_ms: int) -> bytes:
+        """The hub's MAC over change id, origin and receipt, with a key kept outside the database: 8 bytes."""
+        said = name + bytes([origin]) + receipt_ms.to_bytes(8, "big")
+        return hmac.digest(self.identity.tag_key, said, "sha256")[:TAG_BYTES]
+
+    def holds_tag(self, name: bytes, origin: int, receipt_ms: int, tag: bytes) -> bool:
+        """Whether this hub once said this of the change."""
+        if not 0 <= origin < 256 or not 0 <= receipt_ms < 1 << 63:
+            return False
+        return hmac.compare_digest(self.tag(name, origin, receipt_ms), tag)
+
+    def wrap_secret(self, secret: bytes, context: bytes) -> bytes:
+        return self._wrapper.wrap(secret, b"grant\x00" + context)
+
+    def unwrap_secret(self, wrapped: bytes, context: bytes) -> bytes:
+        return self._wrapper.unwrap(wrapped, b"grant\x00" + context)

@@ -1,0 +1,94 @@
+"""Lines from a file or a pipe, each bounded, with a word where the writer pauses.
+
+Rules: no line longer than its limit is ever held whole, and it costs no other line. What is there is given at once:
+where nothing more has come for a moment, a pause is given, so that the reader can save and answer what it has.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from sync_protocol.documents import MAX_LINE_BYTES
+from sync_protocol.errors import OurFault
+
+PIECE_BYTES: Final = 256 * 1024
+PAUSE_S: Final = 0.05  # a writer that is silent for so long is waiting for its answer
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # what Windows' editors put in front
+
+
+@dataclass(frozen=True, slots=True)
+class InputLine:
+    """One line. number: 1 is the first. raw: without its end, None where it is longer than allowed."""
+
+    number: int
+    raw: bytes | None
+    end_bytes: int
+
+
+class Pause:
+    """Nothing more has come for a moment."""
+
+
+PAUSE: Final = Pause()
+
+
+def open_input(name: str) -> BinaryIO:
+    """The file, or stdin for ``-``, unbuffered. Raises OurFault (``E_NO_FILE``)."""
+    try:
+        if name == "-":
+            return os.fdopen(os.dup(0), "rb", buffering=0)
+        return Path(name).open("rb", buffering=0)
+    except OSError as error:
+        raise OurFault(
+            f"{name} cannot be read: {error.strerror}.", code="E_NO_FILE", next_step="Check the name, or use - for stdin."
+        ) from None
+
+
+def size_bytes(opened: BinaryIO) -> int | None:
+    """How much there is to read, None for a pipe."""
+    found = os.fstat(opened.fileno())
+    return found.st_size or None
+
+
+def lines(opened: BinaryIO, limit_bytes: int = MAX_LINE_BYTES) -> Iterator[InputLine | Pause]:
+    """All lines, blank ones too, the last with or without its end."""
+    waiting = bytearray()
+    number, read_bytes, too_long = 0, 0, False
+    while True:
+        if (piece := _piece(opened, PAUSE_S)) is None:
+            yield PAUSE
+            piece = _piece(opened, None)
+        if not piece:
+            break
+        if read_bytes == 0 and piece.startswith(BYTE_ORDER_MARK):
+            read_bytes, piece = len(BYTE_ORDER_MARK), piece[len(BYTE_ORDER_MARK) :]
+        *whole, rest = piece.split(b"\n")
+        for part in whole:
+            number += 1
+            read_bytes += len(part) + 1
+            fits = not too_long and len(waiting) + len(part) <= limit_bytes
+            yield InputLine(number, bytes(waiting) + part if fits else None, read_bytes)
+            waiting.clear()
+            too_long = False
+        read_bytes += len(rest)
+        if too_long or len(waiting) + len(rest) > limit_bytes:
+            waiting.clear()
+            too_long = True
+        else:
+            waiting += rest
+    if waiting or too_long:
+        yield InputLine(number + 1, None if too_long else bytes(waiting), read_bytes)
+
+
+def _piece(opened: BinaryIO, timeout_s: float | None) -> bytes | None:
+    """What is there, b"" at the end, None where nothing comes in time."""
+    try:
+        ready, _, _ = select.select([opened], [], [], timeout_s)
+        return opened.read(PIECE_BYTES) if ready else None
+    except OSError as error:
+        raise OurFault(f"The input cannot be read: {error.strerror}.", code="E_NO_FILE") from None

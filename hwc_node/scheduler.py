@@ -1,0 +1,114 @@
+"""Repeats the exchange in the background: the only module that knows APScheduler.
+
+Rules: one exchange at a time (across programs by the sync's own lock); after a success the hub's advice or the
+setting says when the next one is; after a failure the pause doubles up to its cap and a random part of it is taken
+(full jitter), so that a thousand centres do not come back in the same second after an outage. No failure ends it:
+what needs a person is told in the status, and the next try may find it mended.
+
+It refuses to know what an exchange is: it calls a function.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]  # it brings no types
+from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
+
+from sync_protocol.errors import HealthSyncError
+
+FIRST_RETRY_S: Final = 10.0  # a link that broke is often back within seconds
+SOONEST_S: Final = 1.0  # jitter may draw nearly nothing; a second lets the machine breathe
+SUCCESS_SPREAD: Final = 0.1  # a tenth earlier or later, so that centres started together do not stay together
+ADVICE_BOUNDS_S: Final = (5.0, 86_400.0)  # what the hub may ask for: not a flood, and not silence for ever
+SYNC_JOB: Final = "sync"
+
+log = structlog.get_logger("hwc.scheduler")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an exchange ended. advised_s: when the hub wants to be asked again; more: there is something left to do."""
+
+    advised_s: float | None = None
+    more: bool = False
+
+
+def pause_s(failures: int, interval_s: float, cap_s: float, draw: float, outcome: Outcome | None = None) -> float:
+    """Seconds until the next exchange. failures: in a row, 0 after a success. draw: random, from 0 to 1."""
+    if failures == 0:
+        if outcome is not None and outcome.more:
+            return SOONEST_S
+        low_s, high_s = ADVICE_BOUNDS_S
+        wanted_s = interval_s
+        if outcome is not None and outcome.advised_s is not None:
+            wanted_s = min(max(outcome.advised_s, low_s), high_s)
+        return wanted_s * (1 - SUCCESS_SPREAD + 2 * SUCCESS_SPREAD * draw)
+    doublings = min(failures - 1, 30)  # 2 to the 30th times 10 s is beyond every cap
+    return max(SOONEST_S, draw * min(cap_s, FIRST_RETRY_S * 2.0**doublings))
+
+
+class BackgroundSync:
+    """Calls ``exchange`` again and again in a thread of its own, from `start` until `stop`."""
+
+    def __init__(
+        self,
+        exchange: Callable[[], Outcome],
+        *,
+        interval_s: float,
+        cap_s: float,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._exchange = exchange
+        self._interval_s = interval_s
+        self._cap_s = cap_s
+        self._draw = draw
+        self._failures = 0
+        self._stopping = threading.Event()
+        self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
+
+    def start(self, first_pause_s: float = 0.0) -> None:
+        self._scheduler.start()
+        self._next(first_pause_s)
+
+    def soon(self) -> None:
+        """Bring the next exchange forward to now."""
+        self._next(0.0)
+
+    def stop(self) -> None:
+        """No further exchange is begun; the one that runs is not waited for."""
+        self._stopping.set()
+        self._scheduler.shutdown(wait=False)
+
+    def _next(self, after_s: float) -> None:
+        if self._stopping.is_set():
+            return
+        self._scheduler.add_job(
+            self._run,
+            "date",
+            run_date=datetime.now(UTC) + timedelta(seconds=after_s),
+            id=SYNC_JOB,
+            replace_existing=True,
+            misfire_grace_time=None,  # late is better than never: the machine may have slept for a week
+        )
+
+    def _run(self) -> None:
+        outcome: Outcome | None = None
+        try:
+            outcome = self._exchange()
+            self._failures = 0
+        except HealthSyncError as error:
+            self._failures += 1
+            log.warning("sync_failed", code=error.code, failures=self._failures)
+        except Exception as error:  # a bug must not end the background sync; its text may quote a person, so no text
+            self._failures += 1
+            log.error("sync_failed", code="E_BUG", type=type(error).__name__, failures=self._failures)
+        after_s = pause_s(self._failures, self._interval_s, self._cap_s, self._draw(), outcome)
+        log.info("next_sync", seconds=round(after_s, 1))
+        self._next(after_s)

@@ -1,0 +1,201 @@
+"""Pages of a feed: what the hub sends of a facility's feed after a cursor, and how a node reads it (PROTOCOL.md §10).
+
+Positions are dense and the page names its first, so none is written twice. An item is the node's own change come back
+as a reference (segment, row), where the node still has that segment, or a full copy. Each carries the hub's receipt,
+origin and tag; the running hash over the tags is the cursor's second half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NewType
+
+import msgspec
+
+from sync_protocol import codec, envelope, segment
+from sync_protocol.change import Change, NodeId
+from sync_protocol.envelope import ENVELOPE_ID_BYTES, Envelope, EnvelopeId, Header
+from sync_protocol.errors import HealthSyncError, Malformed
+from sync_protocol.keys import Grant, Identity
+from sync_protocol.schema import Writer
+
+Position = NewType("Position", int)
+"""1 is a feed's first item; 0 stands before it. Dense, in the order of commits."""
+
+TAG_BYTES: Final = 8  # a MAC that can only be tried online, against an enrolled node's name
+HASH_BYTES: Final = 16
+FIRST_HASH: Final = bytes(HASH_BYTES)
+MAX_PAGE_ITEMS: Final = 4_096
+PAGE_BYTES: Final = 48 * 1024  # of changes before compression aims at a few KiB on the wire: one page, one transaction
+_LEVEL: Final = 3
+_ORIGINS: Final = (Writer.CENTRE, Writer.DOCTOR, Writer.HUB)
+_REFERENCE: Final = 0
+_FULL: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a node has applied a feed: a position and the running hash there."""
+
+    position: Position = Position(0)
+    hash: bytes = FIRST_HASH
+
+    def after(self, tag: bytes) -> Cursor:
+        return Cursor(Position(self.position + 1), next_hash(self.hash, tag))
+
+
+def next_hash(before: bytes, tag: bytes) -> bytes:
+    """The running hash after one more item: 16 bytes."""
+    return hashlib.sha256(before + tag).digest()[:HASH_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The node's own change: row ``index`` of a segment that the node still has."""
+
+    segment: EnvelopeId
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a feed. body: the change, a reference to it, or why it cannot be read (kept raw and counted)."""
+
+    position: Position
+    body: Change | Reference | HealthSyncError
+    receipt_ms: int
+    origin: Writer
+    tag: bytes
+
+
+class _ReferenceRun(msgspec.Struct, array_like=True, frozen=True, tag=_REFERENCE):
+    segment: bytes
+    index: int
+    count: int
+    receipt_ms: int
+    origin: int
+    tags: bytes
+
+
+class _FullRun(msgspec.Struct, array_like=True, frozen=True, tag=_FULL):
+    block: bytes
+    receipts: list[int]  # differences
+    origins: list[int] | int
+    tags: bytes
+
+
+class _Page(msgspec.Struct, array_like=True, frozen=True):
+    first: int
+    before: bytes
+    runs: list[_ReferenceRun | _FullRun]
+
+
+_decoder = msgspec.msgpack.Decoder(_Page)
+
+
+def encode(before: Cursor, items: Sequence[Item]) -> bytes:
+    """The plain bytes of a page: ``items`` follow ``before`` without a gap."""
+    runs: list[_ReferenceRun | _FullRun] = []
+    waiting: list[Item] = []
+    for item in items:
+        if isinstance(item.body, Reference):
+            _close(runs, waiting)
+            last = runs[-1] if runs else None
+            if isinstance(last, _ReferenceRun) and _continues(last, item, item.body):
+                runs[-1] = msgspec.structs.replace(last, count=last.count + 1, tags=last.tags + item.tag)
+            else:
+                origin = _ORIGINS.index(item.origin)
+                body = item.body
+                runs.append(_ReferenceRun(body.segment, body.index, 1, item.receipt_ms, origin, item.tag))
+        else:
+            waiting.append(item)
+    _close(runs, waiting)
+    return msgspec.msgpack.encode(_Page(before.position + 1, before.hash, runs))
+
+
+def _continues(run: _ReferenceRun, item: Item, body: Reference) -> bool:
+    return (
+        run.segment == body.segment
+        and run.index + run.count == body.index
+        and run.receipt_ms == item.receipt_ms
+        and run.origin == _ORIGINS.index(item.origin)
+    )
+
+
+def _close(runs: list[_ReferenceRun | _FullRun], waiting: list[Item]) -> None:
+    if not waiting:
+        return
+    receipts, last = [], 0
+    for item in waiting:
+        receipts.append(item.receipt_ms - last)
+        last = item.receipt_ms
+    origins = [_ORIGINS.index(item.origin) for item in waiting]
+    block = codec.pack([item.body for item in waiting if isinstance(item.body, Change)])
+    same = len(set(origins)) == 1
+    runs.append(_FullRun(block, receipts, origins[0] if same else origins, b"".join(item.tag for item in waiting)))
+    waiting.clear()
+
+
+def seal(
+    before: Cursor, items: Sequence[Item], *, grant: Grant, sender: NodeId, signer: Identity, nonce: bytes
+) -> Envelope:
+    """A page, compressed and sealed to one node by a grant of the hub's making."""
+    plain = encode(before, items)
+    header = Header(segment.LANE_REST, segment.CURRENT_DICTIONARY, sender, grant.id, len(plain), nonce)
+    return envelope.seal(header, segment.compress(plain, level=_LEVEL), grant, signer)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page as read: its items follow ``before`` without a gap, and ``after`` is the cursor behind them."""
+
+    before: Cursor
+    items: tuple[Item, ...]
+    after: Cursor
+
+
+def open_(sealed: Envelope, grant: Grant | None) -> Page:
+    """A verified page. Raises MissingGrant, BadSignature, TooLarge, Unsupported or Malformed."""
+    plain = segment.decompress(envelope.open_(sealed, grant), sealed.header.plain_size, sealed.header.dictionary)
+    return decode(plain)
+
+
+def decode(plain: bytes) -> Page:
+    """Raises Malformed or TooLarge for a page as a whole; an item that cannot be read stands there with its error."""
+    try:
+        page = _decoder.decode(plain)
+    except (msgspec.MsgspecError, RecursionError, ValueError, TypeError):
+        raise Malformed("a page of a feed cannot be read") from None
+    if len(page.before) != HASH_BYTES or page.first < 1:
+        raise Malformed("a page of a feed has a broken cursor")
+    before = cursor = Cursor(Position(page.first - 1), page.before)
+    items: list[Item] = []
+    for run in page.runs:
+        for body, receipt_ms, origin, tag in _entries(run):
+            if not 0 <= origin < len(_ORIGINS):
+                raise Malformed("a page of a feed names an origin that does not exist")
+            cursor = cursor.after(tag)
+            items.append(Item(cursor.position, body, receipt_ms, _ORIGINS[origin], tag))
+            if len(items) > MAX_PAGE_ITEMS:
+                raise Malformed(f"a page of a feed has more than {MAX_PAGE_ITEMS} items")
+    return Page(before, tuple(items), cursor)
+
+
+def _entries(run: _ReferenceRun | _FullRun) -> Iterable[tuple[Any, int, int, bytes]]:
+    tags = [run.tags[at : at + TAG_BYTES] for at in range(0, len(run.tags), TAG_BYTES)]
+    if isinstance(run, _ReferenceRun):
+        if len(run.segment) != ENVELOPE_ID_BYTES or run.count != len(tags) or len(run.tags) != run.count * TAG_BYTES:
+            raise Malformed("a page of a feed has a broken reference")
+        name = EnvelopeId(run.segment)
+        return [(Reference(name, run.index + at), run.receipt_ms, run.origin, tag) for at, tag in enumerate(tags)]
+    bodies = codec.unpack(run.block)
+    origins = [run.origins] * len(bodies) if isinstance(run.origins, int) else run.origins
+    if not len(bodies) == len(run.receipts) == len(origins) == len(tags) or len(run.tags) % TAG_BYTES:
+        raise Malformed("a page of a feed has columns of different lengths")
+    receipts, last = [], 0
+    for difference in run.receipts:
+        last += difference
+        receipts.append(last)
+    return list(zip(bodies, receipts, origins, tags, strict=True))

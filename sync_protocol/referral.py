@@ -1,0 +1,110 @@
+"""A referral's status, derived from which records exist: never a field that two people set (PROTOCOL.md §5).
+
+Pure and shared: the centre and the hub read the same table. By precedence: withdrawn, closed, seen, answered, claimed,
+received, sent, saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from sync_protocol.change import PersonId, RecordId
+from sync_protocol.merge import Held, Record, hiding
+from sync_protocol.schema import URGENCIES
+
+
+class Status(str, Enum):
+    """In order of precedence, the strongest first."""
+
+    WITHDRAWN = "withdrawn"
+    CLOSED = "closed"
+    SEEN = "seen"
+    ANSWERED = "answered"
+    CLAIMED = "claimed"
+    RECEIVED = "received"
+    SENT = "sent"
+    SAVED = "saved"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a referral stands. Times are milliseconds since 1970 by the hub's receipts, None where it did not happen
+    (for a claim or an answer that the hub has not timed yet: the author's stamp)."""
+
+    status: Status
+    saved_ms: int
+    received_ms: int | None
+    claimed_by: PersonId | None
+    claimed_ms: int | None
+    answered_ms: int | None
+    answered_by: PersonId | None
+    reply: RecordId | None
+    seen_ms: int | None
+    withdrawn: bool
+
+
+def progress(referral: Record, others: Sequence[Record], *, sent: bool) -> Progress:
+    """Derive the progress. ``others``: the patient's records; those of other referrals are passed over.
+
+    sent: whether an envelope with the referral has left this machine.
+    """
+    name = referral.key.record
+    about = [one for one in others if (shown := one.shown("referral")) is not None and shown.value == name]
+    visible = [one for one in about if _visible(one)]
+    claim = _latest([one for one in visible if one.key.kind == "claim" and one.view().get("released") is not True])
+    reply = _latest([one for one in visible if one.key.kind == "reply"])
+    acknowledged = [one for one in visible if one.key.kind == "acknowledgement"]
+    seen = _latest([one for one in acknowledged if one.view().get("seen") is True])
+    closed = any(one.view().get("outcome") for one in acknowledged)
+    first = _first(referral)
+    received_ms = min((one.receipt_ms for one in referral.changes.values() if one.receipt_ms is not None), default=None)
+    withdrawn = referral.view().get("withdrawn")
+    is_withdrawn = isinstance(withdrawn, dict) and withdrawn.get("withdrawn") is True
+    reached = (
+        (Status.WITHDRAWN, is_withdrawn),
+        (Status.CLOSED, closed),
+        (Status.SEEN, seen is not None),
+        (Status.ANSWERED, reply is not None),
+        (Status.CLAIMED, claim is not None),
+        (Status.RECEIVED, received_ms is not None),
+        (Status.SENT, sent),
+        (Status.SAVED, True),
+    )
+    return Progress(
+        next(status for status, holds in reached if holds),
+        first.change.hlc >> 16,
+        received_ms,
+        claim[1].change.person if claim else None,
+        _time_ms(claim[1]) if claim else None,
+        _time_ms(reply[1]) if reply else None,
+        reply[1].change.person if reply else None,
+        reply[0].key.record if reply else None,
+        _time_ms(seen[1]) if seen else None,
+        is_withdrawn,
+    )
+
+
+def _visible(record: Record) -> bool:
+    hidden = hiding(record)
+    return hidden is None or hidden.changed_since
+
+
+def _first(record: Record) -> Held:
+    return min(record.changes.values(), key=lambda held: held.order)
+
+
+def _latest(records: Sequence[Record]) -> tuple[Record, Held] | None:
+    """The record that was begun last, with its first change."""
+    return max(((one, _first(one)) for one in records), key=lambda pair: pair[1].order, default=None)
+
+
+def _time_ms(held: Held) -> int:
+    return held.receipt_ms if held.receipt_ms is not None else held.change.hlc >> 16
+
+
+def urgency_rank(urgency: object) -> int:
+    """0 for an emergency, 1 urgent, 2 routine; what is unknown ranks as urgent, so that a person looks at it."""
+    order = list(reversed(URGENCIES))
+    return order.index(urgency) if isinstance(urgency, str) and urgency in order else 1

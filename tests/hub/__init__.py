@@ -1,0 +1,1 @@
+"""Tests of the hub, one file a module, against a real PostgreSQL."""

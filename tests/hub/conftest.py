@@ -1,0 +1,75 @@
+"""A throwaway PostgreSQL for the hub's tests: a real private cluster, made by ``hub_server.postgres`` itself.
+
+One cluster a test worker (made in about a second, without fsync: durability is not what these tests look at), and a
+fresh empty database for each test that asks for ``database_url``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from hub_server.config import load
+from hub_server.postgres import Running, ensure_running
+
+THROWAWAY_SETTINGS: Final = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+}
+
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def throwaway_folder() -> Iterator[Path]:
+    """A folder that the server's user can pass through, which pytest's own, of mode 0700, does not allow."""
+    folder = Path(tempfile.mkdtemp(prefix="hub-test-")).resolve()
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def hub_folder() -> Iterator[Path]:
+    """A throwaway folder for a hub's home and the private cluster that belongs to it."""
+    with throwaway_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def module_folder() -> Iterator[Path]:
+    """The same for the tests of one module together."""
+    with throwaway_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Running]:
+    """The worker's cluster, stopped and removed at the end. Leave its database ``hub`` alone."""
+    with throwaway_folder() as folder:
+        config = load(folder / "home", {}, {"pg_folder": folder / "pg"})
+        with ensure_running(config, THROWAWAY_SETTINGS) as running:
+            yield running
+
+
+@pytest.fixture
+def database_url(postgres_cluster: Running) -> Iterator[str]:
+    """The URL of a fresh empty database, usable by psycopg and SQLAlchemy; dropped afterwards."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres_cluster.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield urlsplit(postgres_cluster.url)._replace(path=f"/{name}").geturl()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

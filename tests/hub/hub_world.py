@@ -1,0 +1,82 @@
+"""A hub in one piece on a real PostgreSQL, driven without HTTP: for tests of its inner parts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hub_server import nodes, vault
+from hub_server.database import Database
+from hub_server.intake import Admitter
+from hub_server.store import Store
+from hub_server.sync_api import SyncEdge
+from sync_protocol.change import FacilityCode
+from sync_protocol.envelope import EnvelopeId
+from sync_protocol.session import NodeSession
+from sync_protocol.wire import Heads
+from tests.hub.bare_node import NOW_MS, BareNode
+
+
+@dataclass
+class HubWorld:
+    database: Database
+    vault: vault.Vault
+    store: Store
+    admitter: Admitter
+    edge: SyncEdge
+    now_ms: int = NOW_MS
+
+    @classmethod
+    def make(cls, url: str, folder: Path) -> HubWorld:
+        database = Database(url)
+        database.migrate()
+        keys = vault.Vault(vault.load_or_make(folder, NOW_MS))
+        store = Store(database, keys)
+        world = cls(database, keys, store, Admitter(store), SyncEdge(store, lambda: None, lambda: NOW_MS, bytes(8)))
+        world.edge = SyncEdge(store, lambda: None, lambda: world.now_ms, bytes(8))
+        return world
+
+    def facility(self, code: str) -> FacilityCode:
+        with self.database.transaction() as connection:
+            nodes.add_facility(connection, self.vault, code, f"Centre {code}", district="", state="", now_ms=NOW_MS)
+        return FacilityCode(code)
+
+    def node(self, facility: str) -> BareNode:
+        made = BareNode(self.vault, FacilityCode(facility))
+        made.enrol(self.database)
+        return made
+
+    def answer(self, request: bytes, piece_bytes: int = 1000) -> bytes:
+        async def stream() -> AsyncIterator[bytes]:
+            for at in range(0, len(request), piece_bytes):
+                yield request[at : at + piece_bytes]
+
+        return asyncio.run(self.edge.exchange(stream()))
+
+    def exchange(
+        self,
+        node: BareNode,
+        segments: Sequence[bytes] = (),
+        *,
+        awaiting: Sequence[EnvelopeId] = (),
+        with_grant: bool = True,
+    ) -> Heads:
+        asked: NodeSession = node.session(awaiting)
+        grants = [node.grant_frame()] if with_grant and segments else []
+        return node.read(asked, self.answer(b"".join(asked.request(grants, segments))))
+
+    def admit(self) -> int:
+        """Admit until nothing is left; the number of new items."""
+        total = 0
+        while True:
+            done = self.admitter.admit_once(self.now_ms)
+            if not done.segments:
+                return total
+            total += done.changes
+
+
+def random_record() -> bytes:
+    return os.urandom(16)
