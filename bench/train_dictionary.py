@@ -54,7 +54,7 @@ def samples() -> Iterator[bytes]:
         changes = list(changes_of(facility, CONSULTATIONS, seed=41))
         while changes:
             count = rng.choice([1, 2, 3, 3, 4, 6, 8, 12, 20, 50])
-            yield b"\x92\xc6\x00\x00\x10\x00" + codec.pack(changes[:count]) + b"\x90"
+            yield b"\x92\xc6\x00\x00\x10\x00" + codec.pack(changes[:count], changes[0].node) + b"\x90"
             changes = changes[count:]
 
 

@@ -45,7 +45,9 @@ def edit(record: Record | None, writes: Mapping[str, Value], person: PersonId, b
     return Edit(news, {name: ids for name, ids in named.items() if name in news and ids})
 
 
-def _named(record: Record | None, writes: Mapping[str, Value], person: PersonId, base: Base) -> dict[str, list[ChangeId]]:
+def _named(
+    record: Record | None, writes: Mapping[str, Value], person: PersonId, base: Base
+) -> dict[str, list[ChangeId]]:
     if isinstance(base, Mapping):
         return {name: [ChangeId(one) for one in ids] for name, ids in base.items() if name in writes}
     if base == SHOWN:

@@ -18,10 +18,9 @@ import msgspec
 from hwc_node import edits
 from hwc_node.store import Store, Writing
 from sync_protocol import canonical, documents, replica, schema
-from sync_protocol.canonical import Value
 from sync_protocol.change import Change, ChangeId, PatientId, PersonId, RecordId, RecordKey
 from sync_protocol.documents import Document
-from sync_protocol.errors import HealthSyncError, InvalidValue, Malformed, NotAllowed, TheirBytes, TooLarge
+from sync_protocol.errors import HealthSyncError, InvalidValue, Malformed, NotAllowed, TooLarge
 from sync_protocol.merge import Record
 from sync_protocol.schema import Writer
 
@@ -69,7 +68,8 @@ class LineResult:
                 shape["field"] = self.error.field
         if self.also:
             shape["also"] = [
-                {"kind": kind, "id": documents.id_text(record), "change": change.hex()} for kind, record, change in self.also
+                {"kind": kind, "id": documents.id_text(record), "change": change.hex()}
+                for kind, record, change in self.also
             ]
         shape |= {name: list(said) for name, said in (("notes", self.notes), ("flags", self.flags)) if said}
         return shape
@@ -94,10 +94,11 @@ class _Prepared:
 class LineImport:
     """One import. Give it batches of (number, line); a line is None where it was longer than allowed."""
 
-    def __init__(self, store: Store, rules: ImportRules) -> None:
+    def __init__(self, store: Store, person: PersonId, rules: ImportRules) -> None:
         self._store = store
+        self._person_here = person
         self._rules = rules
-        self._facility = store.facility
+        self._facility = store.membership.facility
         self._sources: dict[str, PersonId] = {}
         self._introduced: set[PersonId] = set()
 
@@ -109,7 +110,7 @@ class LineImport:
         introduced: set[PersonId] = set()
         if prepared:
             with self._store.writing(now_ms) as tx:
-                tx.load(_keys(prepared))
+                tx.records(_keys(prepared))  # one query for all of them
                 for one in prepared:
                     written[one.line] = self._write(tx, one, introduced)
             self._introduced |= introduced
@@ -153,7 +154,7 @@ class LineImport:
             for extra in document.extra:
                 if (made := _write_consent(tx, extra, person)) is not None:
                     also.append((made.kind, made.record, made.id))
-        except (TheirBytes, HealthSyncError) as error:
+        except (InvalidValue, NotAllowed, Malformed, TooLarge) as error:
             return LineResult(one.line, Verdict.REFUSED, document.kind, document.record, error=error)
         if change is not None or also:
             self._introduce(tx, document, person, introduced)
@@ -178,14 +179,14 @@ class LineImport:
         edit = edits.edit(record, document.writes, person, document.base)
         if not edit.writes and record is not None:
             return Verdict.UNCHANGED, None
-        change = tx.author(key, patient, edit.writes, edit.shown, person=person)
+        change = tx.author(person, key, patient, edit.writes, edit.shown)
         return (Verdict.CREATED if record is None else Verdict.CHANGED), change
 
     def _person(self, document: Document) -> PersonId:
         """Who writes: the source, else the line's person, else who unlocked this node."""
         named = self._rules.source or document.person
         if named is None:
-            return self._store.person
+            return self._person_here
         if named not in self._sources:
             self._sources[named] = documents.person_id(named, self._facility)
         return self._sources[named]
@@ -199,7 +200,7 @@ class LineImport:
         key = RecordKey("person", RecordId(person))
         if tx.record(key) is None:
             name = canonical.normalise(named).strip()[: schema.SHORT_CHARS]
-            tx.author(key, PatientId(person), {"name": name, "role": "source"}, {}, person=person)
+            tx.author(person, key, PatientId(person), {"name": name, "role": "source"})
 
 
 def parse_json(raw: bytes | None) -> Any:
@@ -267,7 +268,7 @@ def _write_consent(tx: Writing, extra: Document, person: PersonId) -> Change | N
         key = RecordKey(CONSENT, record_id)
         record = tx.record(key)
         if record is None:
-            return tx.author(key, patient, extra.writes, {}, person=person)
+            return tx.author(person, key, patient, extra.writes)
         if not replica.differing(record, {"given": extra.writes.get("given")}):
             return None
     return None
@@ -297,6 +298,3 @@ def _keys(prepared: Sequence[_Prepared]) -> Iterator[RecordKey]:
             yield RecordKey(document.kind, document.record)
             if document.kind == CONSENT:
                 yield RecordKey(CONSENT, _second_id(document))
-
-
-__all__ = ["BATCH_LINES", "ImportRules", "LineImport", "LineResult", "Verdict", "parse_json"]

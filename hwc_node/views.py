@@ -7,13 +7,14 @@ fields hold one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hwc_node.store import KeptChange, KeptRecord
 from sync_protocol import canonical, documents, referral, schema
 from sync_protocol.canonical import Value
-from sync_protocol.change import Change, ChangeId, PatientId, PersonId, RecordId, RecordKey
+from sync_protocol.change import ChangeId, PatientId, PersonId, RecordId, RecordKey
 from sync_protocol.errors import InvalidValue
 from sync_protocol.merge import Held, Record, Shown
 from sync_protocol.schema import Policy
@@ -22,8 +23,6 @@ NAMING_FIELDS: Final = frozenset({("patient", "name"), ("patient", "guardian"), 
 SEPARATOR: Final = "/"
 UNSEEN_KINDS: Final = frozenset({"patient", "case", "vitals", "referral"})
 BOOKKEEPING: Final = frozenset({"at", "case", "resolution_note"})  # of no use to who asks what a doctor did not know
-PROGRESS: Final = ("admitted", "held", "sent", "saved")  # what a record's sync says is the least that any change is
-QUARANTINED: Final = "quarantined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,10 @@ def parse_conflict_id(text: str) -> tuple[RecordKey, str]:
     record, _, field = rest.partition(SEPARATOR)
     if not kind or not record or not field:
         raise InvalidValue(
-            "A conflict is named kind/uuid/field.", field="id", code="E_BAD_ID", next_step="'hwc conflicts list' shows them"
+            "A conflict is named kind/uuid/field.",
+            field="id",
+            code="E_BAD_ID",
+            next_step="'hwc conflicts list' shows them",
         )
     return RecordKey(kind, RecordId(documents.parse_id(record))), canonical.normalise(field)
 
@@ -88,9 +90,8 @@ def conflicts(record: Record) -> list[Conflict]:
 def _sibling(record: Record, field: str, held: Held) -> Sibling:
     change = held.change
     replaced = tuple(record.changes.get(name, name) for name in record.replaced_by(field, change.id))
-    return Sibling(
-        change.id, change.writes[field], change.person, change.facility, at_ms(held), held.receipt_ms is not None, replaced
-    )
+    timed = held.receipt_ms is not None
+    return Sibling(change.id, change.writes[field], change.person, change.facility, at_ms(held), timed, replaced)
 
 
 def at_ms(held: Held) -> int:
@@ -147,21 +148,20 @@ def names_a_person(kind: str, field: str) -> bool:
 # -- export ------------------------------------------------------------------------------------------------------------
 
 
-def export_line(record: Record, progress: Mapping[ChangeId, str]) -> dict[str, Any]:
+def export_line(kept: KeptRecord) -> dict[str, Any]:
     """A record as a line of an export: what is shown, what is in conflict, how far it has travelled."""
-    kind = record.key.kind
-    first = min(record.changes.values(), key=lambda held: held.order).change
+    record, kind = kept.record, kept.key.kind
     view = record.view()
     at = view.pop("at", None)
     return {
         "kind": kind,
-        "id": documents.id_text(record.key.record),
-        "facility": first.facility,
-        "patient": documents.id_text(first.patient),
+        "id": documents.id_text(kept.key.record),
+        "facility": kept.facility,
+        "patient": documents.id_text(kept.patient),
         "at": documents.time_text(at) if type(at) is int else None,
         "fields": documents.writes_to_json(kind, view),
         "conflicts": {name: _siblings_json(kind, name, shown) for name, shown in record.conflicts().items()},
-        "sync": least(progress.get(name, "saved") for name in record.changes),
+        "sync": kept.sync.value,
     }
 
 
@@ -178,17 +178,9 @@ def _siblings_json(kind: str, name: str, shown: Shown) -> list[dict[str, Any]]:
     ]
 
 
-def least(words: Iterable[str]) -> str:
-    """How far a record has travelled: no farther than its last change; quarantined if any change is."""
-    found = set(words)
-    if QUARANTINED in found:
-        return QUARANTINED
-    return max(found, key=PROGRESS.index, default="saved")
-
-
-def change_line(held: Held) -> dict[str, Any]:
+def change_line(kept: KeptChange) -> dict[str, Any]:
     """A change as a line of the raw history."""
-    change: Change = held.change
+    held, change = kept.held, kept.held.change
     return {
         "id": change.id.hex(),
         "kind": change.kind,
@@ -203,6 +195,7 @@ def change_line(held: Held) -> dict[str, Any]:
         "supersedes": {name: [one.hex() for one in ids] for name, ids in sorted(change.supersedes.items())},
         "receipt": documents.time_text(held.receipt_ms) if held.receipt_ms is not None else None,
         "origin": held.origin.value,
+        "sync": kept.sync.value,
     }
 
 
@@ -224,6 +217,7 @@ class ReferralView:
     """A referral as its centre sees it. unseen: None where there is no reply, or it does not say what was seen."""
 
     record: Record
+    facility: str
     progress: referral.Progress
     reply: Record | None
     unseen: tuple[Unseen, ...] | None
@@ -269,12 +263,11 @@ def referral_json(view: ReferralView, name_of: Callable[[PersonId], str | None])
     """The contract's line of a referral."""
     record, progress = view.record, view.progress
     shown = documents.writes_to_json("referral", record.view())
-    first = min(record.changes.values(), key=lambda held: held.order).change
     line: dict[str, Any] = {
         "id": documents.id_text(record.key.record),
         "patient": documents.id_text(record.patient),
         "case": shown.get("case"),
-        "facility": first.facility,
+        "facility": view.facility,
         "specialty": shown.get("specialty"),
         "urgency": shown.get("urgency"),
         "status": progress.status.value,

@@ -58,8 +58,11 @@ def _constant(column: list[int]) -> list[int] | int:
     return column[0] if column and column.count(column[0]) == len(column) else column
 
 
-def pack(batch: Sequence[Change]) -> bytes:
-    """The block of these changes. At most `MAX_CHANGES`; raises TooLarge beyond."""
+def pack(batch: Sequence[Change], own: bytes = b"") -> bytes:
+    """The block of these changes. At most `MAX_CHANGES`; raises TooLarge beyond.
+
+    own: the node that the envelope names as its sender; it is not written again.
+    """
     if len(batch) > MAX_CHANGES:
         raise TooLarge(f"more than {MAX_CHANGES} changes in one block")
     nodes, persons, facilities, afters, kinds, shapes = (_Distinct() for _ in range(6))
@@ -71,13 +74,14 @@ def pack(batch: Sequence[Change]) -> bytes:
     scope = _ScopeWriter()
     row_of: dict[bytes, int] = {}
     references: list[list[int]] = []
-    last_time = last_ms = 0
+    last_time = 0
+    base = last_ms = _first_time(batch)
     for row, change in enumerate(batch):
         if not _is_regular(change):
             shape_of.append(RAW_SHAPE)
             raws.append(change.raw)
             continue
-        node_of.append(nodes.number(change.node))
+        node_of.append(nodes.number(b"" if change.node == own else change.node))
         person_of.append(persons.number(change.person))
         facility_of.append(facilities.number(change.facility))
         after_of.append(afters.number(change.after))
@@ -111,7 +115,7 @@ def pack(batch: Sequence[Change]) -> bytes:
             nodes.values,
             persons.values,
             facilities.values,
-            afters.values,
+            [after - base for after in afters.values],
             kinds.values,
             [list(shape) for shape in shapes.values],
             [_constant(column) for column in (shape_of, node_of, person_of, facility_of, after_of)],
@@ -125,6 +129,12 @@ def pack(batch: Sequence[Change]) -> bytes:
             raws,
         ]
     )
+
+
+def _first_time(batch: Sequence[Change]) -> int:
+    """The time in the first record's id: clocks of the block are told as differences from it."""
+    first = next((change for change in batch if _is_regular(change)), None)
+    return int.from_bytes(first.record[:TIME_BYTES], "big") if first else 0
 
 
 def _is_regular(change: Change) -> bool:
@@ -268,8 +278,8 @@ Outcome = Change | HealthSyncError
 """What one row came out as: the change, or why it is none. A bad row never hides its neighbours."""
 
 
-def unpack(block: bytes) -> list[Outcome]:
-    """The changes of a block, in order; in the place of a bad one, its error.
+def unpack(block: bytes, own: bytes = b"") -> list[Outcome]:
+    """The changes of a block, in order; in the place of a bad one, its error. own: as for `pack`.
 
     Raises Malformed or TooLarge when the block itself cannot be read.
     """
@@ -280,7 +290,7 @@ def unpack(block: bytes) -> list[Outcome]:
     if not 0 <= parts.count <= MAX_CHANGES:
         raise TooLarge(f"a block announces more than {MAX_CHANGES} changes")
     try:
-        return list(_rows(parts))
+        return list(_rows(parts, own))
     except (IndexError, StopIteration, RuntimeError, ValueError, KeyError, OverflowError, TypeError) as error:
         raise Malformed(f"a block of changes contradicts itself ({type(error).__name__})") from None
 
@@ -303,13 +313,14 @@ def _pick(values: Sequence[Any], at: int, what: str) -> Any:
     return values[at]
 
 
-def _rows(parts: _Block) -> Iterator[Outcome]:
+def _rows(parts: _Block, own: bytes) -> Iterator[Outcome]:
     if len(parts.columns) != 5:
         _refuse("the number of columns")
     shape_of = _spread(parts.columns[0], parts.count)
     regular = sum(1 for number in shape_of if number != RAW_SHAPE)
     node_of, person_of, facility_of, after_of = (_spread(column, regular) for column in parts.columns[1:])
-    hlcs = _hlcs(parts, regular)
+    base = parts.times[0] if parts.times else 0
+    hlcs = _hlcs(parts, regular, base)
     ids = _record_ids(parts, regular)
     scopes = _scopes(parts, ids)
     named = dict(parts.supersedes)
@@ -328,11 +339,11 @@ def _rows(parts: _Block) -> Iterator[Outcome]:
         yield _outcome(
             changes.rebuild,
             (
-                _pick(parts.afters, after_of[at], "a time"),
+                _pick(parts.afters, after_of[at], "a time") + base,
                 _pick(parts.facilities, facility_of[at], "a facility"),
                 hlcs[at],
                 kind,
-                _pick(parts.nodes, node_of[at], "a node"),
+                _pick(parts.nodes, node_of[at], "a node") or own,
                 patient,
                 _pick(parts.persons, person_of[at], "a person"),
                 record,
@@ -353,11 +364,11 @@ def _outcome(make: Callable[[Any], Change], argument: Any) -> Outcome:
         return Malformed(f"a change cannot be rebuilt ({type(error).__name__})")
 
 
-def _hlcs(parts: _Block, count: int) -> list[int]:
+def _hlcs(parts: _Block, count: int, base: int) -> list[int]:
     deltas, counters = parts.hlcs
     if len(deltas) != count:
         _refuse("the clock column's length")
-    result, last = [], 0
+    result, last = [], base
     for delta, counter in zip(deltas, _spread(counters, count), strict=True):
         last += delta
         result.append(last << 16 | (counter & 0xFFFF))
@@ -406,6 +417,8 @@ def _body_reader(parts: _Block, number: int) -> tuple[str, Callable[[int, dict[i
         _refuse("a shape")
     kind = _pick(parts.kinds, shape[0], "a kind")
     names = [str(name) for name in shape[1:]]
+    if any(len(name) > changes.MAX_FIELD_BYTES for name in names):
+        _refuse("a field's name")
     readers = [_column_reader(*column) for column in columns]
 
     def read(row: int, by_row: dict[int, bytes]) -> dict[str, Value]:
@@ -413,6 +426,8 @@ def _body_reader(parts: _Block, number: int) -> tuple[str, Callable[[int, dict[i
         for name, reader in zip(names, readers, strict=True):
             value = reader(row, by_row)
             if name.endswith(ELEMENTS):
+                if type(value) is not dict or len(value) > changes.MAX_WRITES:
+                    _refuse("the elements of a family")
                 for key, element in value.items():
                     writes[name + key] = {"present": True} if element == 0 and type(element) is int else element
             else:
@@ -438,6 +453,8 @@ def _column_reader(encoding: int, values: list[Any]) -> Callable[[int, dict[int,
 
     def decimal(_row: int, _by_row: dict[int, bytes]) -> Value:
         value = next(following)
+        if value is not None and type(value) is not int:  # % on a text would format it, to any width
+            _refuse("a decimal")
         return None if value is None else _unscaled(value, encoding)
 
     return decimal

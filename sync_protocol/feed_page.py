@@ -18,6 +18,7 @@ from sync_protocol import codec, envelope, segment
 from sync_protocol.change import Change, NodeId
 from sync_protocol.envelope import ENVELOPE_ID_BYTES, Envelope, EnvelopeId, Header
 from sync_protocol.errors import HealthSyncError, Malformed
+from sync_protocol.hlc import MAX_TIME_MS
 from sync_protocol.keys import Grant, Identity
 from sync_protocol.schema import Writer
 
@@ -27,6 +28,7 @@ Position = NewType("Position", int)
 TAG_BYTES: Final = 8  # a MAC that can only be tried online, against an enrolled node's name
 HASH_BYTES: Final = 16
 FIRST_HASH: Final = bytes(HASH_BYTES)
+MAX_POSITION: Final = (1 << 61) - 1  # no feed grows as long, and a HELLO can still say what comes behind it
 MAX_PAGE_ITEMS: Final = 4_096
 PAGE_BYTES: Final = 48 * 1024  # of changes before compression aims at a few KiB on the wire: one page, one transaction
 _LEVEL: Final = 3
@@ -168,7 +170,7 @@ def decode(plain: bytes) -> Page:
         page = _decoder.decode(plain)
     except (msgspec.MsgspecError, RecursionError, ValueError, TypeError):
         raise Malformed("a page of a feed cannot be read") from None
-    if len(page.before) != HASH_BYTES or page.first < 1:
+    if len(page.before) != HASH_BYTES or not 1 <= page.first <= MAX_POSITION:
         raise Malformed("a page of a feed has a broken cursor")
     before = cursor = Cursor(Position(page.first - 1), page.before)
     items: list[Item] = []
@@ -176,6 +178,8 @@ def decode(plain: bytes) -> Page:
         for body, receipt_ms, origin, tag in _entries(run):
             if not 0 <= origin < len(_ORIGINS):
                 raise Malformed("a page of a feed names an origin that does not exist")
+            if not 0 <= receipt_ms <= MAX_TIME_MS:
+                raise Malformed("a page of a feed has a receipt that is no time")
             cursor = cursor.after(tag)
             items.append(Item(cursor.position, body, receipt_ms, _ORIGINS[origin], tag))
             if len(items) > MAX_PAGE_ITEMS:
@@ -186,7 +190,8 @@ def decode(plain: bytes) -> Page:
 def _entries(run: _ReferenceRun | _FullRun) -> Iterable[tuple[Any, int, int, bytes]]:
     tags = [run.tags[at : at + TAG_BYTES] for at in range(0, len(run.tags), TAG_BYTES)]
     if isinstance(run, _ReferenceRun):
-        if len(run.segment) != ENVELOPE_ID_BYTES or run.count != len(tags) or len(run.tags) != run.count * TAG_BYTES:
+        sizes_ok = len(run.segment) == ENVELOPE_ID_BYTES and len(run.tags) == run.count * TAG_BYTES
+        if not sizes_ok or run.index < 0:
             raise Malformed("a page of a feed has a broken reference")
         name = EnvelopeId(run.segment)
         return [(Reference(name, run.index + at), run.receipt_ms, run.origin, tag) for at, tag in enumerate(tags)]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_protocol import change as changes
-from sync_protocol import merge, schema
+from sync_protocol import limits, merge, schema
 from sync_protocol.canonical import Value, encode, normalise
 from sync_protocol.change import Change, ChangeId, FacilityCode, NodeId, PatientId, PersonId, RecordKey
 from sync_protocol.errors import InvalidValue, NotAllowed
@@ -94,7 +94,7 @@ def check_writes(writer: Writer, kind: str, writes: Mapping[str, Value]) -> None
                 code="E_UNKNOWN_FIELD",
                 next_step=f"did you mean {meant}?" if meant else "hwc schema lists the fields",
             )
-        why = schema.problem(row, normalise(value))
+        why = limits.problem(row, normalise(value))
         if why:
             raise InvalidValue(f"{row.name} {why}", field=row.name)
 

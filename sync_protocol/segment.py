@@ -21,6 +21,7 @@ from sync_protocol import codec, envelope
 from sync_protocol.change import Change, ChangeId, NodeId
 from sync_protocol.envelope import Envelope, Header
 from sync_protocol.errors import Malformed, TooLarge, Unsupported
+from sync_protocol.hlc import MAX_TIME_MS
 from sync_protocol.keys import Grant, Identity
 
 LANE_EMERGENCY: Final = 0
@@ -35,6 +36,8 @@ AIRTIME_AHEAD_S: Final = 8  # packed ahead of the link, so an emergency never wa
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024  # on a quick link: bounds the memory of one exchange on both sides
 CURRENT_DICTIONARY: Final = 1
 NO_DICTIONARY: Final = 0
+VOUCHER_TAG_BYTES: Final = 8  # a tag as it stands in a page of a feed
+VOUCHER_ORIGINS: Final = 3  # the sides of `schema.Writer`, by number as in a page of a feed
 _LEVEL: Final = 12  # a segment is packed once and travels slowly; beyond this the gain is below one per cent
 _ROUNDS: Final = 6  # of fitting a segment to its size
 
@@ -130,15 +133,16 @@ class _Plain(msgspec.Struct, array_like=True, frozen=True):
 _plain_decoder = msgspec.msgpack.Decoder(_Plain)
 
 
-def _plain(batch: Sequence[Change], vouchers: Mapping[ChangeId, Voucher]) -> bytes:
+def _plain(batch: Sequence[Change], sender: NodeId, vouchers: Mapping[ChangeId, Voucher]) -> bytes:
     told = [(row, vouchers[change.id]) for row, change in enumerate(batch) if change.id in vouchers]
     rows = [(row, voucher.receipt_ms, voucher.origin, voucher.tag) for row, voucher in told]
-    return msgspec.msgpack.encode(_Plain(codec.pack(batch), rows))
+    return msgspec.msgpack.encode(_Plain(codec.pack(batch, sender), rows))
 
 
 def fit(
     pending: Sequence[Change],
     limit_bytes: int,
+    sender: NodeId,
     dictionary: int = CURRENT_DICTIONARY,
     vouchers: Mapping[ChangeId, Voucher] = MappingProxyType({}),
 ) -> tuple[int, bytes, int]:
@@ -150,7 +154,7 @@ def fit(
     room = max(limit_bytes - envelope.OVERHEAD_BYTES, 64)
     count = min(len(pending), codec.MAX_CHANGES, max(1, room // 24))
     for _ in range(_ROUNDS):
-        block = _plain(pending[:count], vouchers)
+        block = _plain(pending[:count], sender, vouchers)
         if len(block) <= envelope.MAX_PLAIN_BYTES:
             compressed = compress(block, dictionary)
             if len(compressed) <= room or count == 1:
@@ -159,7 +163,7 @@ def fit(
         else:
             ratio = envelope.MAX_PLAIN_BYTES / len(block)
         count = max(1, min(count - 1, int(count * ratio * 0.98)))
-    block = _plain(pending[:1], vouchers)
+    block = _plain(pending[:1], sender, vouchers)
     return 1, compress(block, dictionary), len(block)
 
 
@@ -179,7 +183,7 @@ def pack(
 
     vouchers: for changes that had a position on a feed that the hub has lost, what it had said of them.
     """
-    count, compressed, plain_size = fit(pending, limit_bytes, dictionary, vouchers)
+    count, compressed, plain_size = fit(pending, limit_bytes, sender, dictionary, vouchers)
     header = Header(lane, dictionary, sender, grant.id, plain_size, nonce)
     return Packed(envelope.seal(header, compressed, grant, signer), tuple(pending[:count]))
 
@@ -203,8 +207,13 @@ def unpack(sealed: Envelope, grant: Grant | None) -> Contents:
         plain = _plain_decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError, ValueError, TypeError):
         raise Malformed("a segment's contents cannot be read") from None
+    outcomes = codec.unpack(plain.block, sealed.header.sender)
+    for row, receipt_ms, origin, tag in plain.vouchers:
+        row_ok, receipt_ok = 0 <= row < len(outcomes), 0 <= receipt_ms <= MAX_TIME_MS
+        if not (row_ok and receipt_ok and 0 <= origin < VOUCHER_ORIGINS and len(tag) == VOUCHER_TAG_BYTES):
+            raise Malformed("a segment's contents have a broken voucher")
     vouchers = {row: Voucher(receipt_ms, origin, tag) for row, receipt_ms, origin, tag in plain.vouchers}
-    return Contents(codec.unpack(plain.block), vouchers)
+    return Contents(outcomes, vouchers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,159 @@
+"""`hwc status` and `hwc doctor`: how this node is, without any patient's data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Annotated, Any, Final
+
+import typer
+
+from hwc_node import checkup, keystore, standing
+from hwc_node.checkup import Check, Grade, Space
+from hwc_node.cli import console, opening
+from hwc_node.cli.opening import AsJson, Desk
+from hwc_node.config import NodeConfig
+from hwc_node.standing import Standing
+from hwc_node.store import Store
+from sync_protocol import documents, merge, schema
+
+DISTRIBUTION: Final = "health-sync"
+NOTICES_TOLD: Final = 5
+MARKS: Final = {Grade.FINE: "ok", Grade.LOOK: "LOOK", Grade.BROKEN: "BROKEN"}
+
+
+def version() -> str:
+    """This program's version, as it was installed."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def status(
+    check: Annotated[bool, typer.Option("--check", help="Exit with 3 if something needs a person.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """\b
+    Examples:
+      hwc status
+      hwc status --check || mail -s "health centre" operator
+      hwc status --json | jq .pending_changes
+
+    Tell how this node is: what waits to be sent, when it last met the hub, what is in conflict, and its digest.
+
+    Two replicas with the same digest hold the same. Exit status with --check: 3 if something needs a person.
+    """
+    with opening.desk() as at:
+        now = standing.standing(at.store)
+        room = checkup.space(at.config, now)
+        needed = checkup.needing(checkup.concerns(now, room, opening.now_ms()))
+        if as_json:
+            console.document("hwc.status/1", _status_json(at, now, room, needed))
+        else:
+            console.text(*status_lines(at.store, at.config, opening.now_ms()))
+    if check and needed:
+        raise typer.Exit(console.Status.NEEDS_PERSON)
+
+
+def status_lines(store: Store, config: NodeConfig, now_ms: int) -> list[str]:
+    """The status for people: the command's and the local page's."""
+    now = standing.standing(store)
+    room = checkup.space(config, now)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(now.pending_by_kind.items()))
+    oldest = f", the oldest of {_time(now.oldest_pending_ms)}" if now.oldest_pending_ms is not None else ""
+    lines = [
+        f"facility     {now.facility}  {now.facility_name}",
+        f"node         {documents.id_text(now.node) if now.node else ''}",
+        f"hub          {now.hub_url}",
+        f"holds        {now.records} records, {now.changes} changes",
+        f"pending      {now.pending_changes} changes" + (f" ({kinds}{oldest})" if now.pending_changes else ""),
+        f"last sync    {_time(now.last_success_ms)}",
+        f"last try     {_time(now.last_attempt_ms)}" + (f", ended with {now.last_error}" if now.last_error else ""),
+        f"cursor       {now.cursor_position}" + (f" of {now.feed_position}" if now.feed_position is not None else ""),
+        f"digest       {merge.digest_text(now.digest)}",
+        f"conflicts    {now.conflicts_open}",
+        f"quarantined  {now.set_aside}",
+        f"storage      {room.database_bytes / 1e6:,.1f} MB, {room.free_bytes / 1e9:,.1f} GB free",
+        f"key slots    {len(keystore.slots(config.slots_path))}",
+        f"version      {version()}, schema {schema.SCHEMA_VERSION}, database {now.schema_version}",
+    ]
+    for one in checkup.needing(checkup.concerns(now, room, now_ms)):
+        lines += ["", f"{MARKS[one.grade]}: {one.name}: {one.said}", f"  mend: {one.mend}"]
+    told = [one for one in standing.notices(store, NOTICES_TOLD) if not one.seen]
+    return lines + ([""] if told else []) + [f"hub says, {_time(one.at_ms)}: {one.kind}: {one.text}" for one in told]
+
+
+def _status_json(at: Desk, now: Standing, room: Space, needed: list[Check]) -> Mapping[str, Any]:
+    hub_time = documents.time_text(now.hub_time_ms) if now.hub_time_ms is not None else None
+    slots = keystore.slots(at.config.slots_path)
+    return {
+        "facility": now.facility,
+        "facility_name": now.facility_name,
+        "node": documents.id_text(now.node) if now.node else None,
+        "hub": {"url": now.hub_url, "time": hub_time, "epoch": now.hub_epoch.hex()},
+        "person": documents.id_text(at.person),
+        "person_name": at.clinic.name_of(at.person),
+        "pending_changes": now.pending_changes,
+        "pending": {
+            "by_kind": now.pending_by_kind,
+            "oldest": _stamp(now.oldest_pending_ms),
+            "unsent": now.unsent_changes,
+        },
+        "last_success": _stamp(now.last_success_ms),
+        "last_attempt": _stamp(now.last_attempt_ms),
+        "last_error": now.last_error or None,
+        "cursor": now.cursor_position,
+        "feed_head": now.feed_position,
+        "digest": merge.digest_text(now.digest),
+        "conflicts_open": now.conflicts_open,
+        "quarantined": now.set_aside,
+        "quarantine_reasons": now.set_aside_reasons,
+        "unread_items": now.unread_items,
+        "records": now.records,
+        "changes": now.changes,
+        "storage": {"database_bytes": room.database_bytes, "free_bytes": room.free_bytes},
+        "backup_age_s": None,  # this program makes no backups yet
+        "clock_error_ms": now.clock_error_ms,
+        "key_slots": [{"slot": one.slot_id, "kind": one.kind, "name": one.name} for one in slots],
+        "version": version(),
+        "schema_version": schema.SCHEMA_VERSION,
+        "database_version": now.schema_version,
+        "needs_person": [_check_json(one) for one in needed],
+    }
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """\b
+    Examples:
+      hwc doctor
+
+    Check this node, its whole database included, and name the command that mends what is wrong.
+
+    Exit status 3: something needs a person.
+    """
+    with opening.desk() as at:
+        checks: list[Check] = []
+        for one in checkup.checkup(at.config, at.store, opening.now_ms()):
+            checks.append(one)
+            if not as_json:
+                console.text(f"{MARKS[one.grade]:<7} {one.name:<10} {one.said}")
+                if one.mend:
+                    console.text(f"{'':<7} {'':<10} mend: {one.mend}")
+    needed = checkup.needing(checks)
+    if as_json:
+        console.document("hwc.doctor/1", {"sound": not needed, "checks": [_check_json(one) for one in checks]})
+    if needed:
+        raise typer.Exit(console.Status.NEEDS_PERSON)
+
+
+def _check_json(one: Check) -> dict[str, Any]:
+    return {"name": one.name, "grade": one.grade.value, "said": one.said, "mend": one.mend or None}
+
+
+def _stamp(ms: int | None) -> str | None:
+    return documents.time_text(ms) if ms is not None else None
+
+
+def _time(ms: int | None) -> str:
+    return "never" if ms is None else documents.time_text(ms)[:16].replace("T", " ") + "Z"

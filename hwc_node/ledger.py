@@ -1,0 +1,196 @@
+"""Changes to and from their rows: load what is held of some records, join what arrives, keep what came of it.
+
+Whether a change was authored here or came from the hub, it is kept by `keep`: change rows, record rows and patients'
+digests in the caller's one transaction, a few statements for a whole batch, so that a page of thousands costs no more
+round trips than one of three. The merge itself is `replica.receive`; this file refuses to know better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from sync_protocol import change as changes
+from sync_protocol import merge, replica, segment
+from sync_protocol.change import Change, ChangeId, PatientId, RecordKey
+from sync_protocol.feed_page import Position
+from sync_protocol.merge import Held, Record
+from sync_protocol.replica import Joined
+from sync_protocol.schema import Writer
+
+ORIGINS: Final = (Writer.CENTRE, Writer.DOCTOR, Writer.HUB)
+"""A column holds the number of its writer, the same that a voucher carries."""
+
+NORMAL: Final = 0
+SET_ASIDE: Final = 1
+MAX_COLUMN: Final = (1 << 63) - 1  # SQLite's integers; a stamp beyond year 6429 stands in its bytes, clipped here
+IDS_A_QUERY: Final = 900  # below the lowest limit of variables that a SQLite was ever built with
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A change to be kept. position and tag: of the feed's item that brought it, None for one authored here."""
+
+    held: Held
+    position: Position | None = None
+    tag: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What keeping did. fresh: how many changes were not here before. joined: what each record became."""
+
+    fresh: int
+    joined: tuple[Joined, ...]
+
+
+def chunks(values: Sequence[Any], size: int = IDS_A_QUERY) -> Iterator[Sequence[Any]]:
+    for at in range(0, len(values), size):
+        yield values[at : at + size]
+
+
+def select_in(connection: Connection, query: str, values: Iterable[bytes]) -> Iterator[Any]:
+    """Rows of a query that ends in ``IN ({})``, for however many values."""
+    for part in chunks(sorted(set(values))):
+        yield from connection.exec_driver_sql(query.format(",".join("?" * len(part))), tuple(part))
+
+
+def load(connection: Connection, keys: Iterable[RecordKey]) -> dict[RecordKey, list[Held]]:
+    """Every change held of these records; a record that is not here has no entry."""
+    wanted = set(keys)
+    held: dict[RecordKey, list[Held]] = {}
+    rows = select_in(
+        connection,
+        "SELECT raw, receipt_ms, origin FROM change WHERE record IN ({})",
+        (key.record for key in wanted),
+    )
+    for raw, receipt_ms, origin in rows:
+        one = Held(changes.parse(raw), receipt_ms, ORIGINS[origin])
+        if one.change.key in wanted:
+            held.setdefault(one.change.key, []).append(one)
+    return held
+
+
+def load_changes(connection: Connection, ids: Iterable[ChangeId]) -> dict[ChangeId, Change]:
+    """These changes, as far as they are here."""
+    rows = select_in(connection, "SELECT raw FROM change WHERE id IN ({})", ids)
+    return {one.id: one for one in (changes.parse(raw) for (raw,) in rows)}
+
+
+def keep(connection: Connection, held: Mapping[RecordKey, Sequence[Held]], arriving: Iterable[Arrived]) -> Kept:
+    """Join and keep. ``held``: what `load` gave for the records touched.
+
+    A change that has a position is no longer in an envelope and no longer set aside; one that is here already keeps its
+    first position and the earlier receipt.
+    """
+    batch = {one.held.change.id: one for one in reversed(list(arriving))}  # of one that comes twice, the first
+    joined = replica.receive(held, [one.held for one in batch.values()])
+    known = {one.change.id: one for key in {each.key for each in joined} for one in held.get(key, ())}
+    _insert(connection, [one for name, one in batch.items() if name not in known])
+    _update(connection, [(known[name], one) for name, one in batch.items() if name in known])
+    _keep_records(connection, joined, {one.held.change.key: one.held for one in batch.values()})
+    _keep_digests(connection, _digest_deltas(joined, held))
+    return Kept(sum(1 for name in batch if name not in known), tuple(joined))
+
+
+_INSERT: Final = (
+    "INSERT INTO change (id, kind, record, patient, facility, node, person, hlc, raw, origin, receipt_ms, position,"
+    " tag, lane, state, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)"
+)
+_UPDATE: Final = (
+    "UPDATE change SET receipt_ms = ?, origin = ?, position = COALESCE(position, ?), tag = ?, state = 0, reason = NULL,"
+    " attempts = 0, segment = NULL WHERE id = ?"
+)
+
+
+def _insert(connection: Connection, fresh: Sequence[Arrived]) -> None:
+    rows = []
+    for one in fresh:
+        change, origin = one.held.change, ORIGINS.index(one.held.origin)
+        row = (change.id, change.kind, change.record, change.patient, change.facility, change.node, change.person)
+        told = (min(change.hlc, MAX_COLUMN), change.raw, origin, one.held.receipt_ms, one.position, one.tag)
+        rows.append((*row, *told, segment.lane_of(change)))
+    if rows:
+        connection.exec_driver_sql(_INSERT, rows)
+
+
+def _update(connection: Connection, again: Sequence[tuple[Held, Arrived]]) -> None:
+    rows = []
+    for before, one in again:
+        if one.position is None:
+            continue
+        told = [held.receipt_ms for held in (before, one.held) if held.receipt_ms is not None]
+        rows.append(
+            (min(told, default=None), ORIGINS.index(one.held.origin), one.position, one.tag, one.held.change.id)
+        )
+    if rows:
+        connection.exec_driver_sql(_UPDATE, rows)
+
+
+_UPSERT_RECORD: Final = (
+    "INSERT INTO record (kind, record, patient, facility, at_ms, conflicts, hidden) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (kind, record) DO UPDATE SET patient = excluded.patient, facility = excluded.facility,"
+    " at_ms = excluded.at_ms, conflicts = excluded.conflicts, hidden = excluded.hidden"
+)
+
+
+def _keep_records(connection: Connection, joined: Sequence[Joined], only: Mapping[RecordKey, Held]) -> None:
+    """only: for a record of which nothing was folded, its one change."""
+    rows = []
+    for one in joined:
+        record = one.record
+        if record is None and "entered_in_error" in only[one.key].change.writes:
+            record = merge.fold(one.key, (only[one.key],))
+        if record is None:
+            change = only[one.key].change
+            facility, at_ms, hidden = change.facility, change.writes.get("at"), False
+        else:
+            shown = record.shown("at")
+            first = min(record.changes.values(), key=lambda held: held.order)
+            facility, at_ms, hidden = first.change.facility, shown.value if shown else None, is_hidden(record)
+        row = (one.key.kind, one.key.record, one.patient, facility, _column(at_ms), len(one.conflicts), hidden)
+        rows.append(row)
+    if rows:
+        connection.exec_driver_sql(_UPSERT_RECORD, rows)
+
+
+def is_hidden(record: Record) -> bool:
+    """Entered in error, and nobody wrote since what the hiding person had not been shown."""
+    hidden = merge.hiding(record)
+    return hidden is not None and not hidden.changed_since
+
+
+def _column(at_ms: object) -> int | None:
+    return min(at_ms, MAX_COLUMN) if type(at_ms) is int else None
+
+
+def _digest_deltas(joined: Sequence[Joined], held: Mapping[RecordKey, Sequence[Held]]) -> dict[PatientId, int]:
+    deltas: dict[PatientId, int] = {}
+    for one in joined:
+        deltas[one.patient] = deltas.get(one.patient, 0) + one.digest_delta
+        before = held.get(one.key, ())
+        if one.record is not None and before:
+            earlier = min(before, key=lambda each: each.order).change.patient
+            if earlier != one.patient:  # an earlier change arrived, and it names another patient: the record moves
+                part = merge.digest(one.record) - one.digest_delta
+                deltas[one.patient] += part
+                deltas[earlier] = deltas.get(earlier, 0) - part
+    return {patient: delta for patient, delta in deltas.items() if delta}
+
+
+def _keep_digests(connection: Connection, deltas: Mapping[PatientId, int]) -> None:
+    query = "SELECT patient, digest FROM patient_digest WHERE patient IN ({})"
+    before = {patient: int.from_bytes(raw, "big") for patient, raw in select_in(connection, query, deltas)}
+    rows = [
+        (patient, merge.add_digests((before.get(patient, 0), delta)).to_bytes(merge.DIGEST_BITS // 8, "big"))
+        for patient, delta in deltas.items()
+    ]
+    if rows:
+        connection.exec_driver_sql(
+            "INSERT INTO patient_digest (patient, digest) VALUES (?, ?)"
+            " ON CONFLICT (patient) DO UPDATE SET digest = excluded.digest",
+            rows,
+        )

@@ -1,0 +1,162 @@
+"""The node's rows, no behaviour. The schema itself is made by the migrations; a test holds the two together.
+
+Everything a row says beside a change's bytes (`change.raw`) can be computed from them and from what the hub told; it
+stands in columns only so that SQL can find it. Times are milliseconds since 1970 UTC; ids are 16 bytes unless said
+otherwise. The rows have a metadata of their own, so that a program may load the hub's tables beside them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Index, LargeBinary, text
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+WAITING = "position IS NULL AND state = 0"
+"""What has no position on the feed and is not set aside: pending, be it in a live envelope or not."""
+
+
+def _bytes(*, nullable: bool = False, primary: bool = False) -> Column[bytes]:
+    return Column(LargeBinary, nullable=nullable, primary_key=primary)
+
+
+class NodeRow(SQLModel, registry=registry()):
+    """What the tables of this file have in common: their metadata."""
+
+
+class ChangeRow(NodeRow, table=True):
+    """One change, its own bytes in ``raw``. hlc: clipped to 63 bits, for order only.
+
+    origin: number of the side that wrote it (0 centre, 1 doctor, 2 hub). receipt_ms, position and tag: what the hub
+    said of it, None until it did; tag stays when a feed goes back, for it vouches. lane: its priority. state: 0 normal,
+    1 set aside (then with a ``reason``). attempts: how often the hub refused a segment it was in. segment: the live
+    envelope it is in.
+    """
+
+    __tablename__ = "change"
+    __table_args__ = (
+        Index("change_record", "record"),
+        Index("change_patient", "patient"),
+        Index("change_position", "position", sqlite_where=text("position IS NOT NULL")),
+        Index("change_waiting", "segment", "lane", "attempts", "hlc", sqlite_where=text(WAITING)),
+        Index("change_set_aside", "hlc", sqlite_where=text("state <> 0")),
+    )
+    id: bytes = Field(sa_column=_bytes(primary=True))
+    kind: str
+    record: bytes = Field(sa_column=_bytes())
+    patient: bytes = Field(sa_column=_bytes())
+    facility: str
+    node: bytes = Field(sa_column=_bytes())
+    person: bytes = Field(sa_column=_bytes())
+    hlc: int
+    raw: bytes = Field(sa_column=_bytes())
+    origin: int
+    receipt_ms: int | None
+    position: int | None
+    tag: bytes | None = Field(sa_column=_bytes(nullable=True))
+    lane: int
+    state: int
+    reason: str | None
+    attempts: int
+    segment: bytes | None = Field(sa_column=_bytes(nullable=True))
+
+
+class EnvelopeRow(NodeRow, table=True):
+    """A live envelope: packed, and kept until all its changes have positions. id8: 8 bytes.
+
+    held: the hub has it. admitted: the hub has taken its changes in. change_ids: 16 bytes each, in the segment's order.
+    """
+
+    __tablename__ = "envelope"
+    id8: bytes = Field(sa_column=_bytes(primary=True))
+    raw: bytes = Field(sa_column=_bytes())
+    lane: int
+    created_ms: int
+    sent_count: int
+    held: bool
+    admitted: bool
+    change_ids: bytes = Field(sa_column=_bytes())
+
+
+class RecordRow(NodeRow, table=True):
+    """A record that is here. conflicts: how many fields a person must decide. hidden: entered in error.
+
+    at_ms: when it happened, as its shown field ``at`` says, clipped to 63 bits.
+    """
+
+    __tablename__ = "record"
+    __table_args__ = (
+        Index("record_patient", "patient"),
+        Index("record_id", "record"),
+        Index("record_conflicts", "kind", "record", sqlite_where=text("conflicts > 0")),
+    )
+    kind: str = Field(primary_key=True)
+    record: bytes = Field(sa_column=_bytes(primary=True))
+    patient: bytes = Field(sa_column=_bytes())
+    facility: str
+    at_ms: int | None
+    conflicts: int
+    hidden: bool
+
+
+class PatientDigestRow(NodeRow, table=True):
+    """The patient's part of the facility's digest: 16 bytes, big-endian."""
+
+    __tablename__ = "patient_digest"
+    patient: bytes = Field(sa_column=_bytes(primary=True))
+    digest: bytes = Field(sa_column=_bytes())
+
+
+class CursorRow(NodeRow, table=True):
+    """Places of the feed that this node stood at; the highest is where it stands. hash: the feed's running hash."""
+
+    __tablename__ = "cursor"
+    position: int = Field(primary_key=True)
+    hash: bytes = Field(sa_column=_bytes())
+    at_ms: int
+
+
+class GrantRow(NodeRow, table=True):
+    """A grant of either direction. frames: its GRANT payloads, msgpack, empty for the hub's. used: segments sealed.
+
+    acknowledged: a HEADS came that does not miss it.
+    """
+
+    __tablename__ = "grant_"
+    id: bytes = Field(sa_column=_bytes(primary=True))
+    direction: str
+    secret: bytes = Field(sa_column=_bytes())
+    frames: bytes = Field(sa_column=_bytes())
+    created_ms: int
+    used: int
+    acknowledged: bool
+
+
+class SettingRow(NodeRow, table=True):
+    """What the node knows of itself and its link, each value as msgpack (`membership`)."""
+
+    __tablename__ = "setting"
+    key: str = Field(primary_key=True)
+    value: bytes = Field(sa_column=_bytes())
+
+
+class NoticeRow(NodeRow, table=True):
+    """What the hub had to tell, for people. kind: a word."""
+
+    __tablename__ = "notice"
+    id: int | None = Field(default=None, primary_key=True)
+    at_ms: int
+    kind: str
+    text: str
+    seen: bool
+
+
+class UnreadItemRow(NodeRow, table=True):
+    """An item of the feed that this program does not understand or may not take, kept for a later one.
+
+    raw: the change's bytes, or for what is no change the sealed page it came in (once for each page).
+    """
+
+    __tablename__ = "unread_item"
+    position: int = Field(primary_key=True)
+    raw: bytes = Field(sa_column=_bytes())
+    error: str
