@@ -100,7 +100,7 @@ class Admitter:
                 return self._admit(connection, nodes.next_kept(connection, limit, BYTES_A_PASS), now_ms)
         except psycopg.OperationalError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the segments behind it
             if limit > 1:
                 return self._split(now_ms, limit)
             return self._set_aside_first(error, now_ms)

@@ -9,10 +9,10 @@ It refuses to know sessions, passwords and what a person wrote.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from hub_server.database import Connection
 from sync_protocol.change import ID_BYTES, PersonId
@@ -119,11 +119,10 @@ def _check(person: Person) -> None:
 _COLUMNS: Final = "person, login, name, role, specialties, qualification, registration_number, created_ms, disabled_ms"
 
 
-def _person(row: Sequence[object]) -> Person:
+def _person(row: tuple[Any, ...]) -> Person:
     person, login, name, role, specialties, qualification, number, created_ms, disabled_ms = row
-    assert isinstance(person, bytes) and isinstance(created_ms, int)
     return Person(
-        PersonId(person),
+        PersonId(bytes(person)),
         str(login),
         str(name),
         Role(role),
@@ -131,7 +130,7 @@ def _person(row: Sequence[object]) -> Person:
         str(qualification),
         str(number),
         created_ms,
-        disabled_ms if isinstance(disabled_ms, int) else None,
+        disabled_ms,
     )
 
 

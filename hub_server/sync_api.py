@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 
 from hub_server import feed, nodes
 from hub_server.database import Connection
-from hub_server.nodes import ADMITTED, QUARANTINED, WAITING, Arrived, ArrivalState, KnownNode
+from hub_server.nodes import ADMITTED, QUARANTINED, WAITING, ArrivalState, Arrived, KnownNode
 from hub_server.store import ORIGINS, Store
 from sync_protocol import change as changes
 from sync_protocol import feed_page, session, wire
@@ -94,7 +94,7 @@ class Keeper:
             try:
                 with self._store.database.transaction() as connection:
                     nodes.keep(connection, [arrived for arrived, _, _ in group])
-            except Exception as failed:
+            except Exception as failed:  # noqa: BLE001  # it is told to every exchange that waits
                 error = failed
             for _, done, loop in group:
                 loop.call_soon_threadsafe(_settle, done, error)

@@ -192,7 +192,7 @@ class LineImport:
         return self._sources[named]
 
     def _introduce(self, tx: Writing, document: Document, person: PersonId, introduced: set[PersonId]) -> None:
-        """The first time a source is named here, it gets an entry in the directory, so that people can read who it is."""
+        """The first time a source is named here, it enters the directory, so that people can read who it is."""
         named = self._rules.source or document.person
         if named is None or person in self._introduced or person in introduced or _is_id(named):
             return

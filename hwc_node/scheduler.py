@@ -40,8 +40,18 @@ class Outcome:
     more: bool = False
 
 
-def pause_s(failures: int, interval_s: float, cap_s: float, draw: float, outcome: Outcome | None = None) -> float:
-    """Seconds until the next exchange. failures: in a row, 0 after a success. draw: random, from 0 to 1."""
+def pause_s(
+    failures: int,
+    interval_s: float,
+    cap_s: float,
+    draw: float,
+    outcome: Outcome | None = None,
+    asked_s: float = 0.0,
+) -> float:
+    """Seconds until the next exchange. failures: in a row, 0 after a success. draw: random, from 0 to 1.
+
+    asked_s: the hub asked for at least so long; the random part comes on top, or all would come at that moment.
+    """
     if failures == 0:
         if outcome is not None and outcome.more:
             return SOONEST_S
@@ -51,7 +61,8 @@ def pause_s(failures: int, interval_s: float, cap_s: float, draw: float, outcome
             wanted_s = min(max(outcome.advised_s, low_s), high_s)
         return wanted_s * (1 - SUCCESS_SPREAD + 2 * SUCCESS_SPREAD * draw)
     doublings = min(failures - 1, 30)  # 2 to the 30th times 10 s is beyond every cap
-    return max(SOONEST_S, draw * min(cap_s, FIRST_RETRY_S * 2.0**doublings))
+    asked_s = min(max(asked_s, 0.0), ADVICE_BOUNDS_S[1])
+    return asked_s + max(SOONEST_S, draw * min(cap_s, FIRST_RETRY_S * 2.0**doublings))
 
 
 class BackgroundSync:
@@ -63,14 +74,19 @@ class BackgroundSync:
         *,
         interval_s: float,
         cap_s: float,
+        asked_s: Callable[[Exception], float] = lambda _: 0.0,
         draw: Callable[[], float] = random.random,
     ) -> None:
+        """asked_s: how long the hub asked to be left alone, of the error that an exchange ended with."""
         self._exchange = exchange
         self._interval_s = interval_s
         self._cap_s = cap_s
+        self._asked_s = asked_s
         self._draw = draw
         self._failures = 0
         self._stopping = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
         self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
 
     def start(self, first_pause_s: float = 0.0) -> None:
@@ -81,10 +97,11 @@ class BackgroundSync:
         """Bring the next exchange forward to now."""
         self._next(0.0)
 
-    def stop(self) -> None:
-        """No further exchange is begun; the one that runs is not waited for."""
+    def stop(self, patience_s: float) -> bool:
+        """No further exchange is begun. Whether the one that runs ended within the patience."""
         self._stopping.set()
         self._scheduler.shutdown(wait=False)
+        return self._idle.wait(patience_s)
 
     def _next(self, after_s: float) -> None:
         if self._stopping.is_set():
@@ -99,16 +116,27 @@ class BackgroundSync:
         )
 
     def _run(self) -> None:
+        self._idle.clear()
+        try:
+            if not self._stopping.is_set():
+                self._next(self._turn_s())
+        finally:
+            self._idle.set()
+
+    def _turn_s(self) -> float:
+        """One exchange; seconds until the next."""
         outcome: Outcome | None = None
+        asked_s = 0.0
         try:
             outcome = self._exchange()
             self._failures = 0
         except HealthSyncError as error:
             self._failures += 1
+            asked_s = self._asked_s(error)
             log.warning("sync_failed", code=error.code, failures=self._failures)
-        except Exception as error:  # a bug must not end the background sync; its text may quote a person, so no text
+        except Exception as error:  # noqa: BLE001  # a bug must not end the background sync; its text may quote a person
             self._failures += 1
             log.error("sync_failed", code="E_BUG", type=type(error).__name__, failures=self._failures)
-        after_s = pause_s(self._failures, self._interval_s, self._cap_s, self._draw(), outcome)
+        after_s = pause_s(self._failures, self._interval_s, self._cap_s, self._draw(), outcome, asked_s)
         log.info("next_sync", seconds=round(after_s, 1))
-        self._next(after_s)
+        return after_s

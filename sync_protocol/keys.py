@@ -161,7 +161,7 @@ class Recipient:
         """Raises WrongRecipient when this was not sealed to this key with this info."""
         try:
             return _SUITE.decrypt(sealed, self._key, info)
-        except Exception:  # the library raises several types for a ciphertext that is not for this key
+        except Exception:  # noqa: BLE001  # the library raises several types for what is not for this key
             raise WrongRecipient("this was not sealed to this key") from None
 
 

@@ -201,6 +201,19 @@ def _next(error: HealthSyncError) -> str:
     return "     " + _sentence(error.next_step)
 
 
+def misused(message: str) -> None:
+    """Tell that a command was typed wrongly."""
+    _tell([f"hwc: {_sentence(' '.join(message.split()))} [E_USAGE]", "     Every command has --help, with examples."])
+
+
+def close() -> None:
+    """Write out what is buffered, so that the interpreter finds nothing to complain about when it ends."""
+    try:
+        flush()
+    except (OutputClosed, OurFault):
+        leave_quietly()
+
+
 def leave_quietly() -> None:
     """Nobody reads stdout any more: what is still buffered goes nowhere, without a word at the interpreter's end."""
     with suppress(OSError, ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import metadata
 from typing import Annotated, Any, Final
 
@@ -84,7 +83,7 @@ def status_lines(store: Store, config: NodeConfig, now_ms: int) -> list[str]:
     return lines + ([""] if told else []) + [f"hub says, {_time(one.at_ms)}: {one.kind}: {one.text}" for one in told]
 
 
-def _status_json(at: Desk, now: Standing, room: Space, needed: list[Check]) -> Mapping[str, Any]:
+def _status_json(at: Desk, now: Standing, room: Space, needed: list[Check]) -> dict[str, Any]:
     hub_time = documents.time_text(now.hub_time_ms) if now.hub_time_ms is not None else None
     slots = keystore.slots(at.config.slots_path)
     return {

@@ -15,14 +15,14 @@ from typing import Annotated, Any, Final
 import typer
 import uvicorn
 
-from hwc_node import enrolment, keystore, standing, sync, web
+from hwc_node import enrolment, standing, sync, web
 from hwc_node.cli import console, looking, opening
 from hwc_node.cli.opening import CODE_VARIABLE, AsJson, Desk
 from hwc_node.config import FILE_MODE, NodeConfig, storage_fault
 from hwc_node.scheduler import BackgroundSync, Outcome
 from hwc_node.sync import Progress, SyncResult
-from sync_protocol import keys
-from sync_protocol.errors import HealthSyncError, NeedsPerson, OurFault
+from sync_protocol import documents, keys
+from sync_protocol.errors import HealthSyncError, OurFault
 
 MAX_CODE_CHARS: Final = 1_000  # the code is 46 letters, its address may be long
 GRACE_S: Final = 3  # a page that is being read when the program is told to stop may end
@@ -65,9 +65,9 @@ def enrol(
     )
     if as_json:
         told = {"facility": made.facility, "facility_name": made.facility_name, "hub": made.hub_url}
-        console.document("hwc.enrol/1", {"node": str(opening.uuid_text(made.node)), **told})
+        console.document("hwc.enrol/1", {"node": documents.id_text(made.node), **told})
         return
-    console.text(f"enrolled at {made.facility}, {made.facility_name}", f"node {opening.uuid_text(made.node)}")
+    console.text(f"enrolled at {made.facility}, {made.facility_name}", f"node {documents.id_text(made.node)}")
     console.say("'hwc sync' brings what the hub holds of this centre.")
 
 

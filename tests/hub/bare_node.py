@@ -11,7 +11,7 @@ import msgspec
 from hub_server import nodes
 from hub_server.database import Database
 from hub_server.vault import Vault
-from sync_protocol import envelope, feed_page, keys, replica, segment, session
+from sync_protocol import envelope, feed_page, keys, replica, segment
 from sync_protocol.canonical import Value
 from sync_protocol.change import Change, FacilityCode, NodeId, PatientId, PersonId, RecordId, RecordKey
 from sync_protocol.feed_page import Cursor, Item

@@ -189,10 +189,9 @@ def test_a_long_name_that_many_rows_share_costs_no_more_than_its_bytes(part: str
 
 def test_a_bad_row_never_hides_its_neighbours() -> None:
     good = _change({"plan": "rest"})
-    outcomes = codec.unpack(_block([good, good], raws=[b"junk"], columns=[[0, -1], 0, 0, 0, 0], count=2,
-                                   times=[int.from_bytes(good.record[:6], "big")], tails=good.record[6:],
-                                   patients=[[0], b""], salts=[1, good.salt], hlcs=[[0], 7]))  # fmt: skip
-    assert outcomes[0] == good and isinstance(outcomes[1], Malformed)
+    newer = changes.parse(canonical.encode(canonical.decode(good.raw) | {"zz": 1}))
+    outcomes = codec.unpack(_block([good, newer, good], raws=[b"junk"]))
+    assert outcomes[0] == outcomes[2] == good and isinstance(outcomes[1], Malformed)
 
 
 def test_nesting_a_hundred_thousand_deep_is_refused() -> None:

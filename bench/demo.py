@@ -1,0 +1,423 @@
+"""The main job with real processes on this machine: `make demo`.
+
+A hub on its own PostgreSQL, two facilities, three nodes, one doctor. Everything lives in one temporary folder, which is
+removed at the end unless KEEP=1. Exit status 0 only if every step held.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.visits import Visits
+
+CONSULTATIONS: Final = 200
+START_TIMEOUT_S: Final = 60
+COMMAND_TIMEOUT_S: Final = 300
+UNREACHABLE: Final = 5
+BIN: Final = Path(sys.executable).parent
+FIRST, SECOND = "HWC000001", "HWC000002"
+
+
+class StepFailed(Exception):
+    """Something that the demonstration promises did not hold."""
+
+
+def hold(condition: object, what: str) -> None:
+    if not condition:
+        raise StepFailed(what)
+
+
+def say(text: str) -> None:
+    print(f"   {text}", flush=True)
+
+
+def step(number: int, title: str) -> None:
+    print(f"\n{number}. {title}", flush=True)
+
+
+@dataclass
+class Totals:
+    bytes_up: int = 0
+    bytes_down: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Place:
+    """Where one program keeps itself, and how it is run."""
+
+    program: str
+    environment: dict[str, str]
+    totals: Totals = field(default_factory=Totals)
+
+    def run(self, *words: str, given: str = "", expect: int = 0) -> str:
+        """What the command printed. Raises StepFailed on another exit status."""
+        done = subprocess.run(
+            [str(BIN / self.program), *words],
+            env=os.environ | self.environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode != expect:
+            told = (done.stderr.strip() or done.stdout.strip())[-2000:]
+            raise StepFailed(f"{self.program} {' '.join(words)} ended with {done.returncode}, not {expect}:\n{told}")
+        return done.stdout
+
+    def ask(self, *words: str) -> Any:
+        return json.loads(self.run(*words, "--json"))
+
+    def lines(self, *words: str) -> list[Any]:
+        return [json.loads(line) for line in self.run(*words).splitlines() if line.strip()]
+
+    def sync(self) -> Any:
+        told = self.ask("sync")
+        self.totals.bytes_up += told["bytes_up"]
+        self.totals.bytes_down += told["bytes_down"]
+        self.totals.requests += told["requests"]
+        self.totals.seconds += told["seconds"]
+        return told
+
+    def take(self, documents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Import documents; the answers. Raises StepFailed if one was refused."""
+        given = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+        answers = [json.loads(line) for line in self.run("import", "-", given=given).splitlines()]
+        hold(all(one["verdict"] in ("created", "changed") for one in answers), "a line of an import was not taken")
+        return answers
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Demo:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.hub = Place(
+            "hub",
+            {
+                "HUB_HOME": str(folder / "hub"),
+                "HUB_PG_FOLDER": str(folder / "pg"),
+                "HUB_PORT": str(self.port),
+                "HUB_PUBLIC_URL": self.url,
+            },
+        )
+        self.nodes: dict[str, Place] = {}
+        self.server: subprocess.Popen[bytes] | None = None
+
+    # -- the hub's server
+
+    def start_hub(self) -> None:
+        with (self.folder / "hub.log").open("ab") as log:
+            self.server = subprocess.Popen(
+                [str(BIN / "hub"), "serve"],
+                env=os.environ | self.hub.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            hold(self.server.poll() is None, f"hub serve ended: see {self.folder / 'hub.log'}")
+            try:
+                with urllib.request.urlopen(f"{self.url}/readyz", timeout=2):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        raise StepFailed("the hub was not ready in a minute")
+
+    def stop_hub(self) -> None:
+        if self.server is not None:
+            self.server.send_signal(signal.SIGTERM)
+            self.server.wait(START_TIMEOUT_S)
+            self.server = None
+
+    # -- the steps
+
+    def prepare(self) -> None:
+        print("A hub, two facilities, a doctor and three nodes, all on this machine.", flush=True)
+        self.start_hub()
+        self.hub.run("facility", "add", FIRST, "--name", "Rampur health and wellness centre")
+        self.hub.run("facility", "add", SECOND, "--name", "Nallur health and wellness centre")
+        self.hub.run(
+            "people", "add", "DOC00001", "--name", "Dr Kavita Rao", "--role", "doctor", "--registration", "KMC 51234"
+        )
+        for name, facility, person in (
+            ("Rampur laptop", FIRST, "Sunita Devi"),
+            ("Rampur tablet", FIRST, "Ramesh Kumar"),
+            ("Nallur laptop", SECOND, "Meena Pillai"),
+        ):
+            node = Place(
+                "hwc",
+                {
+                    "HWC_HOME": str(self.folder / name.replace(" ", "-").lower()),
+                    "HWC_PASSPHRASE": "monsoon lamp river stone",
+                    "HWC_PERSON_NAME": person,
+                },
+            )
+            code = self.hub.ask("enrol", facility)["code"]
+            node.run("enrol", code)
+            self.nodes[name] = node
+            say(f"{name}: enrolled at {facility} by a one-time code; {person} unlocks it with a passphrase")
+
+    def record_offline(self) -> None:
+        step(1, "Both facilities record, with the hub stopped")
+        self.stop_hub()
+        for name, number in (("Rampur laptop", 1), ("Nallur laptop", 2)):
+            began = time.monotonic()
+            answers = self.nodes[name].take(Visits(number, seed=7).documents(CONSULTATIONS))
+            say(
+                f"{name}: {CONSULTATIONS} consultations, {len(answers)} records saved in {time.monotonic() - began:.1f} s"
+            )
+        typed = self.nodes["Rampur laptop"].take(HAND_TYPED)
+        say(f"Rampur laptop: {len(typed)} records typed by hand, one an emergency referral")
+        self.nodes["Rampur laptop"].run("sync", expect=UNREACHABLE)
+        status = self.nodes["Rampur laptop"].ask("status")
+        say(f"hwc sync says that the hub cannot be reached; {pending(status)} changes wait on this computer")
+
+    def queue_and_reply(self) -> None:
+        step(2, "The hub comes up, the nodes sync, the doctor answers")
+        self.start_hub()
+        for name, node in self.nodes.items():
+            told = node.sync()
+            hold(told["pending_changes"] == 0, f"{name} still has something to send")
+            say(
+                f"{name}: sent {told['sent_changes']} changes in {told['bytes_up']:,} bytes, "
+                f"received {told['received_changes']}, {told['requests']} requests, {told['seconds']:.1f} s"
+            )
+        queue = self.hub.lines("referrals", "list", "--json")
+        ranks = [("emergency", "urgent", "routine").index(one["urgency"]) for one in queue]
+        hold(ranks == sorted(ranks), "the queue is not in the order of urgency")
+        counts = [f"{ranks.count(rank)} {word}" for rank, word in enumerate(("emergency", "urgent", "routine"))]
+        say(f"the doctor's queue: {len(queue)} referrals, most urgent first ({', '.join(counts)})")
+        self.nodes["Rampur laptop"].take([ALLERGY_LEARNED_LATER])
+        say("meanwhile at Rampur, offline again: the patient remembers an allergy to penicillin")
+        hold(any(one["id"] == REFERRAL for one in queue), "the typed referral is not in the queue")
+        reply = self.folder / "reply.json"
+        reply.write_text(json.dumps(REPLY, ensure_ascii=False))
+        self.hub.run("claim", REFERRAL, "--as", "DOC00001")
+        self.hub.run("reply", REFERRAL, "--as", "DOC00001", "--file", str(reply))
+        say("Dr Kavita Rao claims the emergency and replies: amoxicillin for 5 days")
+
+    def answer_arrives(self) -> None:
+        step(3, "The next sync brings the reply")
+        node = self.nodes["Rampur laptop"]
+        node.sync()
+        node.sync()
+        (mine,) = [one for one in node.lines("referrals", "list", "--json") if one["id"] == REFERRAL]
+        hold(mine["status"] == "answered", f"the referral is {mine['status']}, not answered")
+        say("the referral's status at the centre: answered")
+        unseen = [one["field"] for one in mine["not_seen_by_doctor"]]
+        hold("allergies/penicillin" in unseen, "what the doctor had not seen is not listed")
+        say(f"written before the hub knew, so the doctor had not seen it: {', '.join(unseen)}")
+
+    def conflict(self) -> None:
+        step(4, "Two nodes of one facility change the same patient, offline from each other")
+        laptop, tablet = self.nodes["Rampur laptop"], self.nodes["Rampur tablet"]
+        for node in (laptop, tablet, laptop):
+            node.sync()
+        laptop.take(
+            [
+                edit("patient", PATIENT, {"phone": "+919800000001", "allergies": ["sulfonamide"]}),
+                edit("case", CASE, {"provisional_diagnosis": PNEUMONIA}),
+            ]
+        )
+        tablet.take(
+            [
+                edit("patient", PATIENT, {"village": "Rampur Khurd", "allergies": ["aspirin"]}),
+                edit("case", CASE, {"provisional_diagnosis": BRONCHITIS}),
+            ]
+        )
+        for node in (laptop, tablet, laptop):
+            node.sync()
+        (patient,) = laptop.lines("export", "--kind", "patient", "--patient", PATIENT)
+        shown = patient["fields"]
+        hold(shown["phone"] == "+919800000001" and shown["village"] == "Rampur Khurd", "a field was lost")
+        say("different fields: both kept, no conflict")
+        kept = sorted(name.partition("/")[2] for name in shown if name.startswith("allergies/"))
+        hold(kept == ["aspirin", "penicillin", "sulfonamide"], f"the allergies are {kept}")
+        say(f"an allergy each: all kept ({', '.join(kept)})")
+        print(indented(laptop.run("conflicts", "list")))
+        (one,) = laptop.lines("conflicts", "list", "--json")
+        print(indented(laptop.run("conflicts", "show", one["id"])))
+        laptop.run("conflicts", "resolve", one["id"], "--take", "1", "--note", "chest X-ray seen")
+        say("hwc conflicts resolve: settled; what the other had written stays in the history")
+        for name in ("Rampur laptop", "Rampur tablet", "Nallur laptop", "Rampur laptop"):
+            self.nodes[name].sync()
+        self.compare(FIRST, "Rampur laptop", "Rampur tablet")
+        self.compare(SECOND, "Nallur laptop")
+
+    def compare(self, facility: str, *names: str) -> None:
+        """All replicas of a facility and the hub print the same digest."""
+        at_hub = self.hub_digest(facility)
+        digests = {name: self.nodes[name].ask("status")["digest"] for name in names}
+        hold(set(digests.values()) == {at_hub}, f"digests of {facility} differ: hub {at_hub}, {digests}")
+        say(f"{facility}: {' and '.join(names)} and the hub print the same digest {at_hub}")
+
+    def hub_digest(self, facility: str) -> str:
+        told = self.hub.ask("status", "--facility", facility)
+        (found,) = [one for one in told["facilities"] if one["facility"] == facility]
+        return str(found["digest"])
+
+    def table(self) -> None:
+        table = Table(title="What it took")
+        for column in ("node", "records", "changes", "bytes up", "bytes down", "requests", "seconds syncing"):
+            table.add_column(column, justify="left" if column == "node" else "right")
+        for name, node in self.nodes.items():
+            records = node.run("export").count("\n")
+            changes = node.run("export", "--changes").count("\n")
+            sums = node.totals
+            table.add_row(
+                name,
+                f"{records:,}",
+                f"{changes:,}",
+                f"{sums.bytes_up:,}",
+                f"{sums.bytes_down:,}",
+                str(sums.requests),
+                f"{sums.seconds:.1f}",
+            )
+        print()
+        Console(width=110).print(table)
+
+    def explore(self) -> None:
+        laptop = " ".join(f"{name}='{value}'" for name, value in self.nodes["Rampur laptop"].environment.items())
+        at_hub = " ".join(f"{name}='{value}'" for name, value in self.hub.environment.items())
+        print(f"\nIt goes on running in {self.folder} (the hub is process {self.server.pid if self.server else '-'}):")
+        print(f"   {laptop} {BIN}/hwc status")
+        print(f"   {at_hub} {BIN}/hub status")
+        print("   kill the hub's process and remove the folder when you are done")
+
+
+def pending(status: dict[str, Any]) -> int:
+    told = status["pending"]
+    return int(told if isinstance(told, int) else told["changes"])
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"      {line}" for line in text.rstrip().splitlines())
+
+
+PATIENT: Final = "0192f000-0000-7000-8000-000000000001"
+CASE: Final = "0192f000-0000-7000-8000-000000000002"
+REFERRAL: Final = "0192f000-0000-7000-8000-000000000004"
+PNEUMONIA: Final = {"system": "ICD-10", "code": "J18.9", "text": "Pneumonia"}
+BRONCHITIS: Final = {"system": "ICD-10", "code": "J20.9", "text": "Acute bronchitis"}
+HAND_TYPED: Final[Sequence[dict[str, Any]]] = (
+    {
+        "kind": "patient",
+        "id": PATIENT,
+        "fields": {"name": "Savita Bai", "sex": "F", "birth_year": 1979, "village": "Rampur", "phone": "+919812345678"},
+    },
+    {
+        "kind": "case",
+        "id": CASE,
+        "patient": PATIENT,
+        "fields": {
+            "complaints": ["breathing difficulty", "fever"],
+            "duration_days": 4,
+            "history": "सांस फूलना, चार दिन से बुखार",
+            "examination": "crackles at the right base, fast breathing",
+            "provisional_diagnosis": {"system": "ICD-10", "code": "J22", "text": "Lower respiratory infection"},
+        },
+    },
+    {
+        "kind": "vitals",
+        "id": "0192f000-0000-7000-8000-000000000003",
+        "patient": PATIENT,
+        "fields": {"case": CASE, "systolic_mmhg": 92, "diastolic_mmhg": 58, "pulse_bpm": 124, "spo2_percent": 88},
+    },
+    {
+        "kind": "referral",
+        "id": REFERRAL,
+        "patient": PATIENT,
+        "fields": {
+            "case": CASE,
+            "specialty": "general-medicine",
+            "urgency": "emergency",
+            "question": "Which antibiotic before the ambulance comes?",
+        },
+    },
+)
+ALLERGY_LEARNED_LATER: Final[dict[str, Any]] = {
+    "kind": "patient",
+    "id": PATIENT,
+    "base": "shown",
+    "fields": {"allergies": ["penicillin"]},
+}
+REPLY: Final[dict[str, Any]] = {
+    "diagnosis": PNEUMONIA,
+    "advice": "Oxygen if you have it; send her to the district hospital as soon as the ambulance is there.",
+    "prescription": [
+        {"drug": "Amoxicillin 500 mg capsule", "dose": "1 capsule", "route": "oral", "frequency": "1-1-1", "days": 5}
+    ],
+    "follow_up_days": 3,
+    "mode": "text",
+    "first": True,
+}
+
+
+def edit(kind: str, record: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """A line that edits a record, by somebody who was shown what is there."""
+    return {"kind": kind, "id": record, "patient": PATIENT, "base": "shown", "fields": fields}
+
+
+def main() -> int:
+    keep = os.environ.get("KEEP", "") not in ("", "0")
+    folder = Path(tempfile.mkdtemp(prefix="health-sync-demo-"))
+    folder.chmod(0o711)  # PostgreSQL's own user has to pass through, when this runs as root
+    demo = Demo(folder)
+    began = time.monotonic()
+    status = 1
+    try:
+        demo.prepare()
+        demo.record_offline()
+        demo.queue_and_reply()
+        demo.answer_arrives()
+        demo.conflict()
+        demo.table()
+        print(f"\nEvery step held, in {time.monotonic() - began:.0f} s.")
+        status = 0
+        if keep:
+            demo.explore()
+        else:
+            print("make demo KEEP=1 leaves it running, and says how to look around.")
+    except StepFailed as failed:
+        print(f"\nThis did not hold: {failed}", file=sys.stderr)
+    except KeyboardInterrupt:
+        status = 130
+    finally:
+        if not (keep and status == 0):
+            demo.stop_hub()
+            if status == 0:
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                print(f"What it left is in {folder}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

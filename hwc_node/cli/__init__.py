@@ -1,0 +1,130 @@
+"""The command `hwc`: a health centre's node from a terminal. The only module of the node that knows typer.
+
+Rules: the contract of the commands is kept (names, exit statuses, JSON shapes); answers go to stdout, words for people
+to stderr; no error shows a traceback without ``-v``. What a command does is decided below, in the clinic's verbs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from hwc_node.cli import console, deciding, looking, moving, opening, records
+from hwc_node.cli.console import Status
+
+PROGRAM = "hwc"
+
+
+def _group() -> typer.Typer:
+    both = {"help_option_names": ["-h", "--help"]}
+    return typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=both)
+
+
+app = _group()
+conflicts = _group()
+referrals = _group()
+
+
+@app.callback(invoke_without_command=True)
+def main_group(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    home: opening.Home = None,
+    quiet: opening.Quiet = False,
+    verbose: opening.Verbose = False,
+) -> None:
+    """\b
+    Examples:
+      hwc enrol CODE              make this node's database and enrol it at the hub
+      hwc import visits.jsonl     take in records
+      hwc sync                    send and receive
+      hwc referrals               where the referrals stand
+      hwc status                  how this node is
+
+    A health centre's node: records that are kept here, also without a network, and exchanged with the hub.
+
+    \b
+    Exit status: 0 done, 1 error, 2 wrong usage, 3 something needs a person, 4 not enrolled or refused by the hub,
+    5 the hub cannot be reached, 6 data or a signature does not check out, 130 interrupted.
+    """
+    opening.everywhere(home, quiet, verbose)
+    if version:
+        console.text(f"{PROGRAM} {looking.version()}")
+    elif context.invoked_subcommand is None:
+        raise typer.BadParameter("a command is missing; 'hwc --help' lists them", param_hint="COMMAND")
+
+
+@conflicts.callback(invoke_without_command=True)
+def conflicts_group(context: typer.Context) -> None:
+    """\b
+    Examples:
+      hwc conflicts list
+      hwc conflicts show ID
+      hwc conflicts resolve ID --take 2 --note "asked the patient"
+
+    Fields for which two people wrote different values without seeing each other's.
+    """
+    if context.invoked_subcommand is None:
+        deciding.list_conflicts()
+
+
+@referrals.callback(invoke_without_command=True)
+def referrals_group(
+    context: typer.Context, as_json: opening.AsJson = False, show_names: opening.ShowNames = False
+) -> None:
+    """\b
+    Examples:
+      hwc referrals
+      hwc referrals show ID
+
+    Referrals to the hub's doctors, and where they stand.
+    """
+    if context.invoked_subcommand is None:
+        deciding.list_referrals(None, as_json, show_names)
+
+
+opening.command(app, "enrol")(moving.enrol)
+opening.command(app, "import")(records.import_command)
+opening.command(app, "export")(records.export_command)
+opening.command(app, "schema")(records.schema_command)
+opening.command(app, "sync")(moving.sync_command)
+opening.command(app, "status")(looking.status)
+opening.command(conflicts, "list")(deciding.list_conflicts)
+opening.command(conflicts, "show")(deciding.show_conflict)
+opening.command(conflicts, "resolve")(deciding.resolve_conflict)
+opening.command(conflicts, "undo")(deciding.undo_resolution)
+app.add_typer(conflicts, name="conflicts")
+opening.command(referrals, "list")(deciding.list_referrals)
+opening.command(referrals, "show")(deciding.show_referral)
+app.add_typer(referrals, name="referrals")
+opening.command(app, "doctor")(looking.doctor)
+opening.command(app, "serve")(moving.serve)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit status."""
+    opening.forget()
+    try:
+        ended = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        console.flush()
+        return int(ended) if isinstance(ended, int) else Status.DONE
+    except console.OutputClosed:
+        console.leave_quietly()
+        return Status.DONE
+    except typer.TyperException as error:
+        console.misused(error.format_message())
+        return Status.WRONG_USAGE
+    except typer.Abort:
+        return console.complain(KeyboardInterrupt())
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the one place where every error becomes words
+        return console.complain(error)
+
+
+def main() -> None:
+    """The entry point of `hwc`."""
+    status = run(sys.argv[1:])
+    console.close()
+    sys.exit(status)

@@ -1,0 +1,94 @@
+"""Homes of nodes that look enrolled, for tests that need no hub: real slots, a real database, keys of a made-up hub."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwc_node import config as settings
+from hwc_node import keystore, membership
+from hwc_node.config import NodeConfig
+from hwc_node.engine import begin_write
+from hwc_node.store import Store
+from sync_protocol import keys
+from sync_protocol.change import ChangeId, FacilityCode, NodeId, PatientId, PersonId, RecordId, RecordKey
+from sync_protocol.keys import Certificate, EnvironmentId, HubKeys, Identity, Recipient
+
+ENVIRONMENT = EnvironmentId(b"tests, not a hub")
+FACILITY = FacilityCode("HWC000001")
+PASSPHRASE = "four words make sense"
+PERSON_NAME = "Asha Devi"
+NOW_MS = 1_770_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """An enrolled home, its key and its first person."""
+
+    config: NodeConfig
+    key: bytes
+    person: PersonId
+
+    def open(self) -> Store:
+        return Store.open(self.config, self.key)
+
+
+def make_home(folder: Path, facility: FacilityCode = FACILITY, hub_url: str = "http://127.0.0.1:9") -> Home:
+    """A home below ``folder``, its person in a key slot; port 9 of its hub answers nobody."""
+    config = settings.load(folder / "home", {})
+    settings.make_folders(config)
+    person = PersonId(os.urandom(16))
+    key = keystore.create(config.slots_path, person, PERSON_NAME, PASSPHRASE)
+    root, hub, signer = Identity(os.urandom(32)), NodeId(os.urandom(16)), Identity(os.urandom(32))
+    recipients = [
+        (role, Recipient(os.urandom(64), os.urandom(32)).public.public)
+        for role in (keys.ROLE_INGEST, keys.ROLE_RECOVERY)
+    ]
+    hub_keys = HubKeys(keys.DOCUMENT_VERSION, ENVIRONMENT, hub, root.public, signer.public, recipients, 1, NOW_MS)
+    own, recipient, node = Identity(os.urandom(32)), Recipient(os.urandom(64), os.urandom(32)), os.urandom(16)
+    certificate = Certificate(
+        keys.DOCUMENT_VERSION, ENVIRONMENT, node, facility, "box", own.public, recipient.public.public, NOW_MS
+    )
+    values = {
+        membership.NODE: node,
+        membership.NODE_NAME: "box",
+        membership.SIGNING_SEED: own.seed,
+        membership.SEALING_SEEDS: recipient.seeds,
+        membership.CERTIFICATE: keys.sign_document(certificate, root, ENVIRONMENT),
+        membership.HUB_KEYS: keys.sign_document(hub_keys, root, ENVIRONMENT),
+        membership.ROOT_FINGERPRINT: keys.fingerprint(root.public),
+        membership.HUB_URL: hub_url,
+        membership.FACILITY_NAME: "Rampur",
+        membership.ENROLLED_MS: NOW_MS,
+    }
+    with Store.open(config, key, create=True) as store, begin_write(store.engine) as connection:
+        membership.put(connection, values)
+    return Home(config, key, person)
+
+
+def fresh_id() -> bytes:
+    """A UUIDv7."""
+    raw = bytearray((time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10))
+    raw[6], raw[8] = raw[6] & 0x0F | 0x70, raw[8] & 0x3F | 0x80
+    return bytes(raw)
+
+
+def write(
+    store: Store,
+    person: PersonId,
+    kind: str,
+    writes: dict[str, object],
+    *,
+    record: bytes | None = None,
+    patient: bytes | None = None,
+    shown: dict[str, Sequence[ChangeId]] | None = None,
+    now_ms: int = NOW_MS,
+) -> RecordKey:
+    """One saved change; the record's key."""
+    key = RecordKey(kind, RecordId(record or fresh_id()))
+    with store.writing(now_ms) as tx:
+        tx.author(person, key, PatientId(patient or key.record), writes, shown)
+    return key
