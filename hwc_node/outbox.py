@@ -30,7 +30,7 @@ from hwc_node.tables import CursorRow, GrantRow
 from sync_protocol import change as changes
 from sync_protocol import envelope, keys, segment, wire
 from sync_protocol.change import ID_BYTES, Change, ChangeId
-from sync_protocol.envelope import ENVELOPE_ID_BYTES, EnvelopeId
+from sync_protocol.envelope import EnvelopeId
 from sync_protocol.feed_page import FIRST_HASH, Cursor, Position
 from sync_protocol.keys import Grant, GrantId
 from sync_protocol.segment import Link, Voucher
@@ -59,7 +59,7 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One request. alone: HELLO only, since the last answer was not read whole. grants: the ids of the frames' grants."""
+    """One request. alone: HELLO only, since the last answer was not read whole. grants: those whose frames go along."""
 
     view: NodeView
     frames: tuple[bytes, ...]
@@ -174,7 +174,8 @@ def cursor(connection: Connection) -> Cursor:
 
 def _live(connection: Connection) -> list[_Live]:
     rows = connection.exec_driver_sql(
-        "SELECT id8, lane, length(raw), sent_count, held, length(change_ids) FROM envelope ORDER BY lane, created_ms, id8"
+        "SELECT id8, lane, length(raw), sent_count, held, length(change_ids) FROM envelope"
+        " ORDER BY lane, created_ms, id8"
     )
     return [
         _Live(EnvelopeId(name), lane, size_bytes, sent_count, bool(held), ids_bytes // ID_BYTES)
@@ -376,41 +377,3 @@ def _frames(connection: Connection) -> list[tuple[GrantId, list[bytes]]]:
 def ids_in(change_ids: bytes) -> list[ChangeId]:
     """The ids of an envelope's changes, in its order."""
     return [ChangeId(change_ids[at : at + ID_BYTES]) for at in range(0, len(change_ids), ID_BYTES)]
-
-
-def is_envelope_id(name: bytes) -> bool:
-    return len(name) == ENVELOPE_ID_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a sync would send, estimated. Nothing was packed or written for it."""
-
-    pending_changes: int
-    estimated_segments: int
-    estimated_bytes: int
-
-
-def plan(store: Store) -> Plan:
-    """For a dry run: pending changes, and what they will be on this link, by the sizes seen in the benchmarks."""
-    with begin_read(store.engine) as connection:
-        link = membership.link_of(membership.get_all(connection))
-        count = connection.exec_driver_sql(
-            "SELECT count(*) FROM change WHERE position IS NULL AND state = 0 AND segment IS NULL"
-        ).scalar()
-        ready = connection.exec_driver_sql("SELECT count(*), sum(length(raw)) FROM envelope WHERE held = 0").one()
-        in_envelopes = connection.exec_driver_sql(
-            "SELECT sum(length(change_ids)) FROM envelope WHERE held = 0"
-        ).scalar()
-    waiting = int(count or 0)
-    room = max(link.segment_bytes - envelope.OVERHEAD_BYTES, 1)
-    wire_bytes = waiting * PLAN_BYTES_A_CHANGE
-    new = -(-wire_bytes // room)
-    return Plan(
-        waiting + int(in_envelopes or 0) // ID_BYTES,
-        int(ready[0]) + new,
-        int(ready[1] or 0) + wire_bytes + new * envelope.OVERHEAD_BYTES,
-    )
-
-
-PLAN_BYTES_A_CHANGE: Final = 60

@@ -197,25 +197,7 @@ class Store:
     def changes(self, *, kind: str | None = None, patient: PatientId | None = None) -> Iterator[KeptChange]:
         """Every change that is here now, in the order they came."""
         where, values = _where("c.", kind, patient)
-        query = (
-            _CHANGE_QUERY
-            if patient is None
-            else _CHANGE_QUERY.replace("change c", "change c INDEXED BY change_patient")
-        )
-        with begin_read(self.engine) as connection:
-            last = connection.exec_driver_sql("SELECT max(rowid) FROM change").scalar() or 0
-        at = 0
-        while at < last:
-            with begin_read(self.engine) as connection:
-                rows = connection.exec_driver_sql(
-                    f"{query} WHERE c.rowid > ? AND c.rowid <= ?{where} ORDER BY c.rowid LIMIT ?",
-                    (at, last, *values, READ_CHANGES),
-                ).fetchall()
-            if not rows:
-                return
-            for row in rows:
-                yield _kept_change(row)
-            at = rows[-1][0]
+        yield from kept_changes(self, f"1{where}", values, by_patient=patient is not None)
 
     def _stream(self, condition: str, kind: str | None, patient: PatientId | None) -> Iterator[KeptRecord]:
         where, values = _where("", kind, patient)
@@ -304,6 +286,27 @@ _CHANGE_QUERY: Final = (
     "SELECT c.rowid, c.raw, c.receipt_ms, c.origin, c.position, c.state, c.reason, e.held, e.admitted, e.sent_count"
     " FROM change c LEFT JOIN envelope e ON e.id8 = c.segment"
 )
+
+
+def kept_changes(
+    store: Store, condition: str, values: tuple[Any, ...], *, by_patient: bool = False
+) -> Iterator[KeptChange]:
+    """The changes that meet a condition of SQL, in the order they came here, in bounded memory."""
+    query = _CHANGE_QUERY if not by_patient else _CHANGE_QUERY.replace("change c", "change c INDEXED BY change_patient")
+    with begin_read(store.engine) as connection:
+        last = connection.exec_driver_sql("SELECT max(rowid) FROM change").scalar() or 0
+    at = 0
+    while at < last:
+        with begin_read(store.engine) as connection:
+            rows = connection.exec_driver_sql(
+                f"{query} WHERE {condition} AND c.rowid > ? AND c.rowid <= ? ORDER BY c.rowid LIMIT ?",
+                (*values, at, last, READ_CHANGES),
+            ).fetchall()
+        if not rows:
+            return
+        for row in rows:
+            yield _kept_change(row)
+        at = rows[-1][0]
 
 
 def _where(prefix: str, kind: str | None, patient: PatientId | None) -> tuple[str, tuple[Any, ...]]:

@@ -124,8 +124,11 @@ class RecipientPublic:
             raise Malformed("an HPKE public key is malformed") from None
 
     def seal(self, plain: bytes, info: bytes) -> bytes:
-        """HPKE base mode, single shot. The library draws the randomness."""
-        return _SUITE.encrypt(plain, self._loaded(), info)
+        """HPKE base mode, single shot. The library draws the randomness. Raises Malformed for a key that is none."""
+        try:
+            return _SUITE.encrypt(plain, self._loaded(), info)
+        except ValueError:  # a point of low order, with which no secret can be agreed
+            raise Malformed("an HPKE public key is malformed") from None
 
 
 @dataclass(frozen=True, slots=True)

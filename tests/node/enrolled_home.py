@@ -20,17 +20,17 @@ from sync_protocol.keys import Certificate, EnvironmentId, HubKeys, Identity, Re
 ENVIRONMENT = EnvironmentId(b"tests, not a hub")
 FACILITY = FacilityCode("HWC000001")
 PASSPHRASE = "four words make sense"
+PERSON = PersonId(b"Asha, a person :")
 PERSON_NAME = "Asha Devi"
 NOW_MS = 1_770_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """An enrolled home, its key and its first person."""
+    """An enrolled home and its key. Its one person is `PERSON`."""
 
     config: NodeConfig
     key: bytes
-    person: PersonId
 
     def open(self) -> Store:
         return Store.open(self.config, self.key)
@@ -40,8 +40,7 @@ def make_home(folder: Path, facility: FacilityCode = FACILITY, hub_url: str = "h
     """A home below ``folder``, its person in a key slot; port 9 of its hub answers nobody."""
     config = settings.load(folder / "home", {})
     settings.make_folders(config)
-    person = PersonId(os.urandom(16))
-    key = keystore.create(config.slots_path, person, PERSON_NAME, PASSPHRASE)
+    key = keystore.create(config.slots_path, PERSON, PERSON_NAME, PASSPHRASE)
     root, hub, signer = Identity(os.urandom(32)), NodeId(os.urandom(16)), Identity(os.urandom(32))
     recipients = [
         (role, Recipient(os.urandom(64), os.urandom(32)).public.public)
@@ -66,7 +65,7 @@ def make_home(folder: Path, facility: FacilityCode = FACILITY, hub_url: str = "h
     }
     with Store.open(config, key, create=True) as store, begin_write(store.engine) as connection:
         membership.put(connection, values)
-    return Home(config, key, person)
+    return Home(config, key)
 
 
 def fresh_id() -> bytes:
