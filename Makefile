@@ -3,43 +3,57 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types simulate soak bench clean
+.PHONY: help setup demo test lint types simulate soak bench lock clean
 
 help:
 	@echo "make demo            the main job with real processes on this machine (KEEP=1 leaves it running)"
-	@echo "make test            every test, against a real PostgreSQL"
+	@echo "make test            every test, against a real PostgreSQL (ARGS=tests/node: only those)"
 	@echo "make lint types      ruff; mypy strict"
 	@echo "make bench           the benchmarks, as a table (ARGS=--json: one object a line)"
 	@echo "make simulate SEED=n one simulated world again; make soak: many worlds and long property tests"
+	@echo "make setup           only what the others do first: $(VENV) with the locked dependencies"
+	@echo "make lock            requirements.lock anew from pyproject.toml (needs uv); make clean: remove $(VENV)"
 
 setup: $(STAMP)
 
+# The stamp holds the folder it was made in: programs in a virtual environment do not survive that the folder is moved.
+ifneq ($(wildcard $(STAMP)),)
+ifneq ($(shell cat $(STAMP)),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+endif
+
+# What is said goes to stderr, so that `make bench ARGS=--json` prints nothing but its objects.
 $(STAMP): requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or later is missing: apt-get install python3 python3-venv"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: apt-get install python3 python3-venv, or PYTHON=python3.11 make"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y python3-venv >/dev/null; } || { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
-	@echo "Setting up $(VENV): the first time takes a minute."
-	@[ -x $(RUN) ] || $(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
-	@touch $@
+	@command -v "$(PYTHON)" >/dev/null || { echo "Python 3.11 or later is missing: apt-get install python3 python3-venv" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; where there is one: make PYTHON=python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing python3-venv." >&2 && apt-get -qq update >&2 && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3-venv >/dev/null && "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; } \
+		|| { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV): the first time takes a minute." >&2
+	@[ ! -f $@ ] || [ "$$(cat $@)" = "$(CURDIR)" ] || rm -rf $(VENV)
+	@$(RUN) -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+	@printf '%s\n' "$(CURDIR)" > $@
 
 demo: $(STAMP)
-	@KEEP=$(KEEP) $(RUN) -m bench.demo
+	@KEEP="$(KEEP)" $(RUN) -m bench.demo
 
 test: $(STAMP)
 	@[ -d ../shared ] || echo "The folder ../shared is not here: the tests in tests/shared are not run and not counted."
-	@$(RUN) -m pytest -n 2 -q --durations=10 tests
+	@$(RUN) -m pytest -n 2 -q --durations=10 $(or $(ARGS),tests)
 
 lint: $(STAMP)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 
 types: $(STAMP)
-	@$(VENV)/bin/mypy
+	@$(RUN) -m mypy
 
 simulate: $(STAMP)
 	@$(RUN) -m tests.simulate $(SEED)
@@ -49,6 +63,10 @@ soak: $(STAMP)
 
 bench: $(STAMP)
 	@$(RUN) -m bench $(ARGS)
+
+lock:
+	@command -v uv >/dev/null || { echo "uv is missing: pip install uv" >&2; exit 1; }
+	@uv pip compile --quiet --all-extras --generate-hashes --no-header --no-annotate --python-version 3.11 $(ARGS) -o requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) build *.egg-info

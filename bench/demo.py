@@ -161,11 +161,9 @@ class Demo:
     def prepare(self) -> None:
         print("A hub, two facilities, a doctor and three nodes, all on this machine.", flush=True)
         self.start_hub()
-        self.hub.run("facility", "add", FIRST, "--name", "Rampur health and wellness centre")
-        self.hub.run("facility", "add", SECOND, "--name", "Nallur health and wellness centre")
-        self.hub.run(
-            "people", "add", "DOC00001", "--name", "Dr Kavita Rao", "--role", "doctor", "--registration", "KMC 51234"
-        )
+        self.hub.run("facility", "add", FIRST, "Rampur health and wellness centre")
+        self.hub.run("facility", "add", SECOND, "Nallur health and wellness centre")
+        self.hub.run("people", "add", "doc00001", "--name", "Dr Kavita Rao", "--registration-number", "KMC 51234")
         for name, facility, person in (
             ("Rampur laptop", FIRST, "Sunita Devi"),
             ("Rampur tablet", FIRST, "Ramesh Kumar"),
@@ -197,7 +195,7 @@ class Demo:
         say(f"Rampur laptop: {len(typed)} records typed by hand, one an emergency referral")
         self.nodes["Rampur laptop"].run("sync", expect=UNREACHABLE)
         status = self.nodes["Rampur laptop"].ask("status")
-        say(f"hwc sync says that the hub cannot be reached; {pending(status)} changes wait on this computer")
+        say(f"hwc sync says that the hub cannot be reached; {status['pending_changes']} changes wait on this computer")
 
     def queue_and_reply(self) -> None:
         step(2, "The hub comes up, the nodes sync, the doctor answers")
@@ -219,8 +217,8 @@ class Demo:
         hold(any(one["id"] == REFERRAL for one in queue), "the typed referral is not in the queue")
         reply = self.folder / "reply.json"
         reply.write_text(json.dumps(REPLY, ensure_ascii=False))
-        self.hub.run("claim", REFERRAL, "--as", "DOC00001")
-        self.hub.run("reply", REFERRAL, "--as", "DOC00001", "--file", str(reply))
+        self.hub.run("claim", REFERRAL, "--as", "doc00001")
+        self.hub.run("reply", REFERRAL, "--as", "doc00001", "--file", str(reply))
         say("Dr Kavita Rao claims the emergency and replies: amoxicillin for 5 days")
 
     def answer_arrives(self) -> None:
@@ -262,7 +260,7 @@ class Demo:
         hold(kept == ["aspirin", "penicillin", "sulfonamide"], f"the allergies are {kept}")
         say(f"an allergy each: all kept ({', '.join(kept)})")
         print(indented(laptop.run("conflicts", "list")))
-        (one,) = laptop.lines("conflicts", "list", "--json")
+        (one,) = laptop.ask("conflicts", "list")["conflicts"]
         print(indented(laptop.run("conflicts", "show", one["id"])))
         laptop.run("conflicts", "resolve", one["id"], "--take", "1", "--note", "chest X-ray seen")
         say("hwc conflicts resolve: settled; what the other had written stays in the history")
@@ -310,11 +308,6 @@ class Demo:
         print(f"   {laptop} {BIN}/hwc status")
         print(f"   {at_hub} {BIN}/hub status")
         print("   kill the hub's process and remove the folder when you are done")
-
-
-def pending(status: dict[str, Any]) -> int:
-    told = status["pending"]
-    return int(told if isinstance(told, int) else told["changes"])
 
 
 def indented(text: str) -> str:

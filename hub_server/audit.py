@@ -80,6 +80,9 @@ def head(connection: Connection) -> tuple[int, bytes]:
 def verify(connection: Connection) -> Verified:
     """Recompute the whole chain."""
     last, hashed = 0, FIRST_HASH
+    before = connection.execute("SELECT min(seq) FROM audit WHERE seq <= 0").fetchone()
+    if before is not None and before[0] is not None:
+        return Verified(0, before[0], hashed)
     while True:
         rows = connection.execute(
             "SELECT seq, at_ms, actor, verb, facility, subject, hash FROM audit WHERE seq > %s ORDER BY seq LIMIT %s",

@@ -134,11 +134,8 @@ def _queued(row: Sequence[object]) -> Queued:
 # -- charts ------------------------------------------------------------------------------------------------------------
 
 
-def chart(connection: Connection, store: Store, name: RecordId, *, hold: bool = False) -> Chart:
-    """One referral's chart, for a verb that notes itself. hold: nothing of this patient is admitted until the commit.
-
-    Raises InvalidValue (``E_NO_SUCH_REFERRAL``).
-    """
+def find_queued(connection: Connection, name: RecordId) -> Queued:
+    """A referral's row, by its patient's home. Raises InvalidValue (``E_NO_SUCH_REFERRAL``)."""
     row = connection.execute(
         f"{_QUEUED} WHERE r.referral = %s ORDER BY r.facility = p.facility DESC LIMIT 1", (name,)
     ).fetchone()
@@ -148,7 +145,15 @@ def chart(connection: Connection, store: Store, name: RecordId, *, hold: bool = 
             code="E_NO_SUCH_REFERRAL",
             next_step="'hub referrals' lists them; what has just arrived takes a moment",
         )
-    found = _queued(row)
+    return _queued(row)
+
+
+def chart(connection: Connection, store: Store, name: RecordId, *, hold: bool = False) -> Chart:
+    """One referral's chart, for a verb that notes itself. hold: nothing of this patient is admitted until the commit.
+
+    Raises InvalidValue (``E_NO_SUCH_REFERRAL``).
+    """
+    found = find_queued(connection, name)
     if hold:
         connection.execute("SELECT 1 FROM patient WHERE patient = %s FOR UPDATE", (found.patient,))
     return _open(connection, store, [found])[0]

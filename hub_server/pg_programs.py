@@ -276,3 +276,26 @@ def refuse_full_disk(text: str) -> None:
 
 def fault(code: str, message: str, next_step: str = "") -> OurFault:
     return OurFault(message, code=code, next_step=next_step)
+
+
+# What libpq's messages are read for, first match first; nothing of them is repeated.
+REASONS: Final[tuple[tuple[str, str], ...]] = (
+    ("password", "it refused the user or the password"),
+    ("pg_hba.conf", "it does not allow this connection"),
+    ("does not exist", "the database or the role does not exist"),
+    ("refused", "nothing listens there"),
+    ("no such file", "nothing listens there"),
+    ("host name", "the host's name is not known"),
+    ("resolve", "the host's name is not known"),
+    ("timeout", "it did not answer in time"),
+    ("ssl", "TLS could not be agreed on"),
+    ("starting up", "it is starting up"),
+    ("too many", "it has no free connection"),
+    ("connection slots", "it has no free connection"),
+    ("invalid", "the URL cannot be read"),
+)
+
+
+def reason_of(error: Exception) -> str:
+    told = str(error).lower()
+    return next((words for phrase, words in REASONS if phrase in told), "it does not answer as it should")

@@ -44,12 +44,15 @@ from hub_server.pg_programs import (
     fault,
     last_complaint,
     matching,
+    reason_of,
     refuse_full_disk,
     settings_text,
     usable,
 )
+from sync_protocol.errors import OurFault
 
 MAX_SOCKET_PATH_BYTES: Final = 100  # the kernel allows 107 with the closing zero
+DYING_LOOKS: Final = 20  # with a poll between them: what was killed is gone by then, also on a loaded machine
 START_TIMEOUT_S: Final = 300.0  # a crash recovery of max_wal_size on a slow disk
 LOCK_TIMEOUT_S: Final = START_TIMEOUT_S + 30.0  # another program may be in that recovery
 STOP_TIMEOUT_S: Final = 120.0  # a last checkpoint on a slow disk
@@ -59,23 +62,6 @@ POLL_S: Final = 0.05
 MAX_LOG_BYTES: Final = 4 * 1024 * 1024  # looked at when starting; warnings only, so that is months
 LOG_TAIL_BYTES: Final = 8 * 1024
 MAX_PID_FILE_BYTES: Final = 4096
-
-# What libpq's messages are read for, first match first; nothing of them is repeated.
-REASONS: Final[tuple[tuple[str, str], ...]] = (
-    ("password", "it refused the user or the password"),
-    ("pg_hba.conf", "it does not allow this connection"),
-    ("does not exist", "the database or the role does not exist"),
-    ("refused", "nothing listens there"),
-    ("no such file", "nothing listens there"),
-    ("host name", "the host's name is not known"),
-    ("resolve", "the host's name is not known"),
-    ("timeout", "it did not answer in time"),
-    ("ssl", "TLS could not be agreed on"),
-    ("starting up", "it is starting up"),
-    ("too many", "it has no free connection"),
-    ("connection slots", "it has no free connection"),
-    ("invalid", "the URL cannot be read"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +174,24 @@ def ensure_running(config: HubConfig, extra_settings: Mapping[str, str] | None =
         settings = {**SETTINGS, **(extra_settings or {})}
         if cluster.major() is None:
             _make(cluster, settings)
-        started = _start(cluster, settings)
-        url = _url(cluster)
-        version = _check_private(cluster, url)
+        started, url, version = _start_and_check(cluster, settings)
         users_lock = _open_lock(config.postgres_users_lock)
         fcntl.flock(users_lock, fcntl.LOCK_SH)  # never waits: it is taken exclusively only under the lock held here
     return Running(url, started, version, cluster, users_lock)
+
+
+def _start_and_check(cluster: Cluster, settings: Mapping[str, str]) -> tuple[bool, str, int]:
+    """(started here, URL, version). A server that is dying while it is looked at still says "ready": look again."""
+    looks = 0
+    while True:
+        started, url = _start(cluster, settings), _url(cluster)
+        try:
+            return started, url, _check_private(cluster, url)
+        except OurFault as error:
+            looks += 1
+            if started or looks == DYING_LOOKS or error.code != "E_PG_UNREACHABLE":
+                raise
+            time.sleep(POLL_S)
 
 
 def stop(config: HubConfig) -> bool:
@@ -399,7 +397,7 @@ def _check_given(url: str) -> int:
     try:
         version = _server_version(url)
     except (psycopg.Error, ValueError) as error:
-        reason = _reason(error)
+        reason = reason_of(error)
         message = f"The PostgreSQL that HUB_DATABASE_URL names cannot be used: {reason}."
         raise fault("E_PG_UNREACHABLE", message, "Check HUB_DATABASE_URL and that server.") from None
     if version < MIN_MAJOR * 10_000:
@@ -412,7 +410,7 @@ def _check_private(cluster: Cluster, url: str) -> int:
     try:
         return _server_version(url)
     except (psycopg.Error, ValueError) as error:
-        reason = _reason(error)
+        reason = reason_of(error)
     if "no free connection" in reason:  # others use it, so it runs
         return (cluster.major() or 0) * 10_000
     refused = "password" in reason
@@ -426,11 +424,6 @@ def _check_private(cluster: Cluster, url: str) -> int:
 def _server_version(url: str) -> int:
     with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
         return connection.info.server_version
-
-
-def _reason(error: Exception) -> str:
-    told = str(error).lower()
-    return next((words for phrase, words in REASONS if phrase in told), "it does not answer as it should")
 
 
 # --- files and locks -------------------------------------------------------------------------------------------------

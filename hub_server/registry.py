@@ -10,7 +10,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from hub_server import nodes
@@ -89,6 +89,11 @@ def add_facility(
     connection: Connection, vault: Vault, code: str, name: str, district: str, state: str, now_ms: int
 ) -> str:
     """``created``, or ``unchanged`` for one that is there with the same particulars. Raises InvalidValue."""
+    if any(len(text) > nodes.MAX_NAME_CHARS or not text.isprintable() for text in (name.strip(), district, state)):
+        raise InvalidValue(
+            f"A facility's name, district and state are of at most {nodes.MAX_NAME_CHARS} printable characters.",
+            code="E_BAD_FACILITY",
+        )
     try:
         with connection.transaction():
             nodes.add_facility(connection, vault, code, name, district=district, state=state, now_ms=now_ms)
@@ -309,8 +314,3 @@ def drop_sealed(connection: Connection, now_ms: int) -> int:
         },
     )
     return done.rowcount
-
-
-def field_names(kind: type[Any]) -> tuple[str, ...]:
-    """The names of a row's fields, for who prints it."""
-    return tuple(one.name for one in fields(kind))

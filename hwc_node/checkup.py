@@ -98,11 +98,13 @@ def _hub(now: Standing, now_ms: int) -> Check:
         said = f"{WORD_OF_ERROR[now.last_error]} [{now.last_error}]; everything is kept"
         return Check("hub", Grade.BROKEN, said, "ask the hub's operator for a new code: hub enrol FACILITY")
     waiting = f"{now.pending_changes} changes wait" if now.pending_changes else "nothing waits"
-    if now.last_success_ms is None:
-        grade = Grade.LOOK if now.pending_changes else Grade.FINE
-        return Check("hub", grade, f"never synced; {waiting}", "hwc sync" if grade is Grade.LOOK else "")
-    days = (now_ms - now.last_success_ms) // DAY_MS
     failed = f"; the last try ended with {now.last_error}" if now.last_error else ""
+    if now.last_success_ms is None:
+        waits_days = (now_ms - (now.oldest_pending_ms or now_ms)) // DAY_MS
+        if waits_days >= SILENT_DAYS:
+            return Check("hub", Grade.LOOK, f"never synced; {waiting}{failed}", "check the link, then: hwc sync")
+        return Check("hub", Grade.FINE, f"never synced; {waiting}{failed}")
+    days = (now_ms - now.last_success_ms) // DAY_MS
     if days >= SILENT_DAYS:
         return Check(
             "hub", Grade.LOOK, f"not synced for {days} days; {waiting}{failed}", "check the link, then: hwc sync"

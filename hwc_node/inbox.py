@@ -30,6 +30,7 @@ from sync_protocol.feed_page import Cursor, Item, Page, Reference
 from sync_protocol.hlc import MAX_TIME_MS
 from sync_protocol.keys import Grant, GrantId
 from sync_protocol.merge import Held
+from sync_protocol.segment import Link
 from sync_protocol.wire import Heads, Notice, NoticeKind, split_ids
 
 CURSORS_A_DISTANCE: Final = 2  # past cursors kept for each doubling of the distance: some sixty for a million items
@@ -77,9 +78,7 @@ def apply_heads(store: Store, outgoing: Outgoing, heads: Heads, now_ms: int) -> 
     return fresh
 
 
-def _mark_held(
-    connection: Connection, held: frozenset[EnvelopeId], admitted: frozenset[EnvelopeId]
-) -> HeadsApplied:
+def _mark_held(connection: Connection, held: frozenset[EnvelopeId], admitted: frozenset[EnvelopeId]) -> HeadsApplied:
     query = "SELECT id8, length(change_ids) FROM envelope WHERE held = 0 AND id8 IN ({})"
     fresh = [ids_bytes // changes.ID_BYTES for _, ids_bytes in ledger.select_in(connection, query, held)]
     for column, names in (("held", held), ("admitted", admitted)):
@@ -88,14 +87,19 @@ def _mark_held(
     return HeadsApplied(len(fresh), sum(fresh))
 
 
-def close_answer(store: Store, outgoing: Outgoing, heads: Heads, *, revoked: bool = False) -> None:
+def close_answer(
+    store: Store, outgoing: Outgoing, heads: Heads, now_ms: int, *, link: Link | None = None, revoked: bool = False
+) -> None:
     """The answer was read whole: what was asked about and is unknown to the hub is pending again.
 
-    A revoked node keeps everything as it is, for whatever a person decides.
+    link: what is believed of it now, None where too little was carried to tell. A revoked node keeps everything as it
+    is, for whatever a person decides.
     """
     held = set(split_ids(heads.held)) | set(split_ids(heads.admitted))
     with begin_write(store.engine) as connection:
-        membership.put(connection, {membership.HELLO_ALONE: False})
+        membership.put(connection, {membership.HELLO_ALONE: False, membership.LAST_SUCCESS_MS: now_ms})
+        if link is not None:
+            membership.put(connection, membership.link_values(link))
         if revoked:
             return
         outbox.drop(connection, [name for name in outgoing.view.awaiting if name not in held])
@@ -210,6 +214,12 @@ def _go_back(connection: Connection, head: int) -> None:
 # -- grants and pages --------------------------------------------------------------------------------------------------
 
 
+def forget_hub_grant(store: Store) -> None:
+    """Ask for a grant anew: a page came that no grant here opens."""
+    with begin_write(store.engine) as connection:
+        membership.put(connection, {membership.HUB_GRANT: b""})
+
+
 def apply_grant(store: Store, payload: bytes, now_ms: int) -> None:
     """Keep a grant of the hub's making. Raises Malformed, BadSignature, WrongRecipient or NotAllowed."""
     member = store.membership
@@ -227,9 +237,13 @@ def apply_grant(store: Store, payload: bytes, now_ms: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PageApplied:
-    """What a page brought. fresh: changes that were not here before. whole: False when it stopped at a reference."""
+    """What a page brought. applied: its items that the cursor moved over. fresh: changes that were not here before.
+
+    whole: False when it stopped at a reference to what is not here.
+    """
 
     cursor: Cursor
+    applied: int
     fresh: int
     unread: int
     whole: bool
@@ -271,7 +285,7 @@ def apply_page(store: Store, sealed: Envelope, now_ms: int) -> PageApplied:
             _drop_finished(connection)
         if applied < len(items):
             _drop_reference(connection, items[applied])
-    return PageApplied(at, kept.fresh, len(unread), applied == len(items))
+    return PageApplied(at, applied, kept.fresh, len(unread), applied == len(items))
 
 
 def _grant(store: Store, name: GrantId) -> Grant | None:
@@ -371,4 +385,3 @@ def thinned(positions: Iterable[int]) -> list[int]:
         by_distance.setdefault((ordered[0] - one).bit_length(), []).append(one)
     kept = CURSORS_A_DISTANCE // 2
     return [one for group in by_distance.values() for one in group[kept:-kept]]
-

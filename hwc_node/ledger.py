@@ -86,7 +86,11 @@ def keep(connection: Connection, held: Mapping[RecordKey, Sequence[Held]], arriv
     A change that has a position is no longer in an envelope and no longer set aside; one that is here already keeps its
     first position and the earlier receipt.
     """
-    batch = {one.held.change.id: one for one in reversed(list(arriving))}  # of one that comes twice, the first
+    batch: dict[ChangeId, Arrived] = {}
+    for one in arriving:
+        twin = batch.get(one.held.change.id)
+        if twin is None or _told(one.held.receipt_ms) < _told(twin.held.receipt_ms):
+            batch[one.held.change.id] = one
     joined = replica.receive(held, [one.held for one in batch.values()])
     known = {one.change.id: one for key in {each.key for each in joined} for one in held.get(key, ())}
     _insert(connection, [one for name, one in batch.items() if name not in known])
@@ -94,6 +98,11 @@ def keep(connection: Connection, held: Mapping[RecordKey, Sequence[Held]], arriv
     _keep_records(connection, joined, {one.held.change.key: one.held for one in batch.values()})
     _keep_digests(connection, _digest_deltas(joined, held))
     return Kept(sum(1 for name in batch if name not in known), tuple(joined))
+
+
+def _told(receipt_ms: int | None) -> tuple[bool, int]:
+    """Orders receipts: the earliest first, none at all last."""
+    return receipt_ms is None, receipt_ms or 0
 
 
 _INSERT: Final = (

@@ -8,6 +8,7 @@ protocol's affair (`documents.parse`), what it really writes is `edits`', who ma
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -26,6 +27,7 @@ from sync_protocol.schema import Writer
 
 BATCH_LINES: Final = 64  # one fsync for all of them; at 2,000 lines/s a batch waits for 30 ms
 CONSENT: Final = "consent"
+REPEATABLE: Final = re.compile(r"[a-z_]{1,40}")  # the form of a kind: what else stands there is not repeated
 
 
 class Verdict(str, Enum):
@@ -120,19 +122,20 @@ class LineImport:
 
     def _read(self, number: int, raw: bytes | None, now_ms: int) -> _Prepared | LineResult:
         kind: str | None = None
+        record: RecordId | None = None
         try:
             value = parse_json(raw)
-            kind = _kind(value)
+            kind, record = _named(value)
             self._check_facility(value)
             if kind is not None and kind in schema.KINDS and not schema.may_write(kind, Writer.CENTRE):
-                return _not_ours(number, kind, value)
+                return _not_ours(number, kind, record)
             text = raw.decode().strip() if raw is not None else ""
             document = documents.parse(value, facility=self._facility, source_text=text, now_ms=now_ms)
             for one in (document, *document.extra):
                 replica.check_writes(Writer.CENTRE, one.kind, one.writes)
             return _Prepared(number, document)
         except HealthSyncError as error:
-            return LineResult(number, Verdict.REFUSED, kind, error=error)
+            return LineResult(number, Verdict.REFUSED, kind, record, error=error)
 
     def _check_facility(self, value: Any) -> None:
         home = value.get("facility") if isinstance(value, dict) else None
@@ -226,18 +229,19 @@ def _why_not_json(raw: bytes) -> str:
     return "the line has what JSON allows and this program does not, such as NaN or half a character"
 
 
-def _kind(value: Any) -> str | None:
-    kind = value.get("kind") if isinstance(value, dict) else None
-    return kind if isinstance(kind, str) and kind in schema.KINDS else None
+def _named(value: Any) -> tuple[str | None, RecordId | None]:
+    """What a line says that it is, as far as that can be repeated in an answer."""
+    if not isinstance(value, dict):
+        return None, None
+    kind, name = value.get("kind"), value.get("id")
+    try:
+        record = RecordId(documents.parse_id(name)) if name is not None else None
+    except InvalidValue:
+        record = None
+    return kind if isinstance(kind, str) and REPEATABLE.fullmatch(kind) else None, record
 
 
-def _not_ours(number: int, kind: str, value: dict[str, Any]) -> LineResult:
-    record: RecordId | None = None
-    if isinstance(value.get("id"), str):
-        try:
-            record = RecordId(documents.parse_id(value["id"]))
-        except InvalidValue:
-            record = None
+def _not_ours(number: int, kind: str, record: RecordId | None) -> LineResult:
     who = " or ".join(sorted(side.value for side in schema.KINDS[kind].writers))
     return LineResult(number, Verdict.NOT_OURS, kind, record, notes=(f"a {kind} is written by the {who}",))
 

@@ -111,7 +111,7 @@ class _Room:
 def pack(store: Store, now_ms: int, budget_bytes: int | None = None) -> Outgoing:
     """Decide and seal what the next request carries. Stored and durable when this returns.
 
-    budget_bytes: what may leave in segments altogether, None for what the link carries.
+    budget_bytes: what may leave in segments, and come in pages, None for what the link carries.
     """
     with begin_write(store.engine) as connection:
         values = membership.get_all(connection)
@@ -131,7 +131,8 @@ def pack(store: Store, now_ms: int, budget_bytes: int | None = None) -> Outgoing
     awaiting = [one.id for one in live if alone or one.held]
     with begin_read(store.engine) as connection:
         frames = _frames(connection) if not alone and (room.segments or awaiting) else []
-        view = _view(store.membership, connection, awaiting, link, now_ms)
+        answer_bytes = link.ahead_bytes if budget_bytes is None else min(link.ahead_bytes, budget_bytes)
+        view = _view(store.membership, connection, awaiting, max(answer_bytes, segment.MIN_SEGMENT_BYTES), now_ms)
     return Outgoing(
         view,
         tuple(frame for _, parts in frames for frame in parts),
@@ -143,7 +144,7 @@ def pack(store: Store, now_ms: int, budget_bytes: int | None = None) -> Outgoing
 
 
 def _view(
-    member: Membership, connection: Connection, awaiting: Sequence[EnvelopeId], link: Link, now_ms: int
+    member: Membership, connection: Connection, awaiting: Sequence[EnvelopeId], answer_bytes: int, now_ms: int
 ) -> NodeView:
     values = membership.get_all(connection)
     return NodeView(
@@ -156,7 +157,7 @@ def _view(
         nonce=values.get(membership.NONCE, b""),
         awaiting=tuple(awaiting[: wire.MAX_AWAITING]),
         hub_grant=values.get(membership.HUB_GRANT, b""),
-        max_answer_bytes=link.ahead_bytes,
+        max_answer_bytes=answer_bytes,
         wall_ms=now_ms,
         hlc=values.get(membership.LAST_HLC, 0),
     )
@@ -188,8 +189,7 @@ def _without_worn(connection: Connection, live: list[_Live], link: Link) -> list
     worn = [
         one.id
         for one in live
-        if not one.held
-        and (one.sent_count >= MAX_TRIES or (one.count > 1 and one.size_bytes > 2 * link.segment_bytes))
+        if not one.held and (one.sent_count >= MAX_TRIES or (one.count > 1 and one.size_bytes > 2 * link.segment_bytes))
     ]
     drop(connection, worn)
     return [one for one in live if one.id not in worn]
@@ -219,17 +219,17 @@ def _resend(store: Store, waiting: Sequence[_Live], room: _Room) -> None:
         room.take(Sealed(one.id, raw, one.count))
 
 
-def left(store: Store, outgoing: Outgoing, sent: Sequence[EnvelopeId], *, broke: bool) -> None:
-    """Note what went out of a request that got no whole answer. broke: the link did, so the next try is smaller.
+def left(store: Store, outgoing: Outgoing, sent: Sequence[EnvelopeId], *, nothing: bool, smaller: bool) -> None:
+    """Note what went out of a request that got no whole answer. smaller: the link broke, so the next try is smaller.
 
-    Where nothing at all went out, the next request need not be HELLO alone.
+    nothing: not a byte went out, so the next request need not be HELLO alone.
     """
     with begin_write(store.engine) as connection:
         count_sent(connection, sent)
-        if broke:
+        if smaller:
             link = membership.link_of(membership.get_all(connection)).after_break()
             membership.put(connection, membership.link_values(link))
-        elif not outgoing.alone:
+        if nothing and not outgoing.alone:
             membership.put(connection, {membership.HELLO_ALONE: False})
 
 
@@ -377,3 +377,26 @@ def _frames(connection: Connection) -> list[tuple[GrantId, list[bytes]]]:
 def ids_in(change_ids: bytes) -> list[ChangeId]:
     """The ids of an envelope's changes, in its order."""
     return [ChangeId(change_ids[at : at + ID_BYTES]) for at in range(0, len(change_ids), ID_BYTES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is left to do after an answer. unsent: not held by the hub. awaiting: held, without positions. behind: the
+    hub's feed goes on."""
+
+    unsent: bool
+    awaiting: bool
+    behind: bool
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.unsent or self.awaiting or self.behind)
+
+
+def outlook(store: Store) -> Outlook:
+    with begin_read(store.engine) as connection:
+        pending = "SELECT EXISTS (SELECT 1 FROM change WHERE segment IS NULL AND position IS NULL AND state = 0)"
+        waiting = connection.exec_driver_sql(pending).scalar()
+        held = {bool(one) for (one,) in connection.exec_driver_sql("SELECT DISTINCT held FROM envelope")}
+        head = membership.get(connection, membership.FEED_POSITION, 0)
+        return Outlook(bool(waiting) or False in held, True in held, cursor(connection).position < head)

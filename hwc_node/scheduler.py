@@ -93,14 +93,11 @@ class BackgroundSync:
         self._scheduler.start()
         self._next(first_pause_s)
 
-    def soon(self) -> None:
-        """Bring the next exchange forward to now."""
-        self._next(0.0)
-
     def stop(self, patience_s: float) -> bool:
         """No further exchange is begun. Whether the one that runs ended within the patience."""
-        self._stopping.set()
-        self._scheduler.shutdown(wait=False)
+        if not self._stopping.is_set():
+            self._stopping.set()
+            self._scheduler.shutdown(wait=False)
         return self._idle.wait(patience_s)
 
     def _next(self, after_s: float) -> None:

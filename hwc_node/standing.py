@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlmodel import Session, col, select
 
-from hwc_node import ledger, membership, migrations, outbox
+from hwc_node import membership, migrations, outbox
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.store import KeptChange, Store, kept_changes
 from hwc_node.tables import NoticeRow
@@ -224,9 +224,7 @@ def integrity(store: Store, *, sample: int = SAMPLE_CHANGES) -> list[Finding]:
         damaged = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA quick_check(5)")] != ["ok"]
         damaged = damaged or bool(connection.exec_driver_sql("PRAGMA cipher_integrity_check").fetchall())
         query = "SELECT id, raw FROM change ORDER BY random() LIMIT ?"
-        rotten = sum(
-            1 for name, raw in connection.exec_driver_sql(query, (sample,)) if changes.change_id(raw) != name
-        )
+        rotten = sum(1 for name, raw in connection.exec_driver_sql(query, (sample,)) if changes.change_id(raw) != name)
     if damaged or rotten:
         findings.append(
             Finding(
@@ -235,7 +233,8 @@ def integrity(store: Store, *, sample: int = SAMPLE_CHANGES) -> list[Finding]:
                 "Keep the file; enrol anew, and the hub gives back what it holds.",
             )
         )
-    if not damaged and (_recomputed_digest(store) != digest(store)):
+    stored = digest(store)
+    if not damaged and _recomputed_digest(store) != stored == digest(store):  # else somebody saved meanwhile
         findings.append(
             Finding(
                 "E_DIGEST",

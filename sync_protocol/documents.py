@@ -143,6 +143,8 @@ def parse(line: Any, *, facility: str, source_text: str = "", now_ms: int | None
     person = line.get("person")
     if person is not None and not (isinstance(person, str) and person.strip()):
         raise InvalidValue("person must be text", field="person")
+    if person is not None:
+        canonical.normalise(person)  # refuses half a character, which no hash can name
     home = line.get("facility")
     return Document(
         kind,
@@ -273,7 +275,10 @@ def from_json(row: Field, value: Any) -> Value:
     if row.type is FieldType.TIME:
         return _time(value)
     if row.type is FieldType.CHANGES and isinstance(value, list):
-        return [bytes.fromhex(item) if isinstance(item, str) else item for item in value]
+        try:
+            return [bytes.fromhex(item) if isinstance(item, str) else item for item in value]
+        except ValueError:
+            raise InvalidValue(f"{row.name} names something that is no change id", field=row.name) from None
     if row.type is FieldType.OBJECT and isinstance(value, Mapping):
         rows = {part.name: part for part in row.parts}
         return {name: from_json(rows[name], inner) if name in rows else inner for name, inner in value.items()}
@@ -283,7 +288,8 @@ def from_json(row: Field, value: Any) -> Value:
 def to_json(row: Field | None, value: Value) -> Any:
     """A value as JSON: references as UUID strings, other bytes as hex, everything else as it is."""
     if isinstance(value, bytes):
-        return id_text(value) if row is not None and row.type is FieldType.REFERENCE else value.hex()
+        is_reference = row is not None and row.type is FieldType.REFERENCE and len(value) == ID_BYTES
+        return id_text(value) if is_reference else value.hex()
     if isinstance(value, dict):
         rows = {part.name: part for part in row.parts} if row is not None else {}
         return {name: to_json(rows.get(name), inner) for name, inner in value.items()}
@@ -301,4 +307,5 @@ def time_text(ms: int) -> str:
     """Milliseconds since 1970 as UTC ISO 8601 with Z, to the millisecond. Years that Python cannot say are clipped."""
     clipped = min(max(ms, -62_135_596_800_000), 253_402_300_799_999)
     seconds, rest = divmod(clipped, 1000)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:03d}Z"
+    # not strftime, which writes the year 999 in three digits
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat() + f".{rest:03d}Z"

@@ -1,4 +1,8 @@
-"""Hypothesis profiles, and the one rule about shared data: where ``../shared`` is absent its tests are not collected."""
+"""Hypothesis profiles, and the one rule about shared data: where ``../shared`` is absent its tests are not collected.
+
+Each run draws fresh examples, in CI too (Hypothesis would draw the same ones there each time), and a failing one is
+printed as a line that replays it. ``HYPOTHESIS_PROFILE=soak``, which ``make soak`` sets, looks fifty times longer.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,14 @@ from hypothesis import HealthCheck, settings
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
-_QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("quick", max_examples=60, deadline=None, suppress_health_check=_QUIET)
-settings.register_profile("soak", max_examples=3_000, deadline=timedelta(seconds=10), suppress_health_check=_QUIET)
+_FRESH = settings(
+    derandomize=False,
+    print_blob=True,
+    deadline=None,  # two cores do other work beside: a slow moment is no failure
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("quick", _FRESH, max_examples=60)
+settings.register_profile("soak", _FRESH, max_examples=3_000, deadline=timedelta(seconds=10))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 collect_ignore = [] if SHARED.is_dir() else ["shared"]

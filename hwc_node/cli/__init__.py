@@ -28,13 +28,10 @@ conflicts = _group()
 referrals = _group()
 
 
-@app.callback(invoke_without_command=True)
+@opening.group(app)
 def main_group(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    home: opening.Home = None,
-    quiet: opening.Quiet = False,
-    verbose: opening.Verbose = False,
 ) -> None:
     """\b
     Examples:
@@ -50,15 +47,16 @@ def main_group(
     Exit status: 0 done, 1 error, 2 wrong usage, 3 something needs a person, 4 not enrolled or refused by the hub,
     5 the hub cannot be reached, 6 data or a signature does not check out, 130 interrupted.
     """
-    opening.everywhere(home, quiet, verbose)
     if version:
         console.text(f"{PROGRAM} {looking.version()}")
     elif context.invoked_subcommand is None:
         raise typer.BadParameter("a command is missing; 'hwc --help' lists them", param_hint="COMMAND")
 
 
-@conflicts.callback(invoke_without_command=True)
-def conflicts_group(context: typer.Context) -> None:
+@opening.group(conflicts)
+def conflicts_group(
+    context: typer.Context, as_json: opening.AsJson = False, show_names: opening.ShowNames = False
+) -> None:
     """\b
     Examples:
       hwc conflicts list
@@ -68,12 +66,15 @@ def conflicts_group(context: typer.Context) -> None:
     Fields for which two people wrote different values without seeing each other's.
     """
     if context.invoked_subcommand is None:
-        deciding.list_conflicts()
+        deciding.list_conflicts(as_json, show_names)
 
 
-@referrals.callback(invoke_without_command=True)
+@opening.group(referrals)
 def referrals_group(
-    context: typer.Context, as_json: opening.AsJson = False, show_names: opening.ShowNames = False
+    context: typer.Context,
+    status: deciding.WantedStatus = None,
+    as_json: opening.AsJson = False,
+    show_names: opening.ShowNames = False,
 ) -> None:
     """\b
     Examples:
@@ -83,25 +84,27 @@ def referrals_group(
     Referrals to the hub's doctors, and where they stand.
     """
     if context.invoked_subcommand is None:
-        deciding.list_referrals(None, as_json, show_names)
+        deciding.list_referrals(status, as_json, show_names)
 
 
-opening.command(app, "enrol")(moving.enrol)
-opening.command(app, "import")(records.import_command)
-opening.command(app, "export")(records.export_command)
-opening.command(app, "schema")(records.schema_command)
-opening.command(app, "sync")(moving.sync_command)
-opening.command(app, "status")(looking.status)
-opening.command(conflicts, "list")(deciding.list_conflicts)
-opening.command(conflicts, "show")(deciding.show_conflict)
-opening.command(conflicts, "resolve")(deciding.resolve_conflict)
-opening.command(conflicts, "undo")(deciding.undo_resolution)
-app.add_typer(conflicts, name="conflicts")
-opening.command(referrals, "list")(deciding.list_referrals)
-opening.command(referrals, "show")(deciding.show_referral)
-app.add_typer(referrals, name="referrals")
-opening.command(app, "doctor")(looking.doctor)
-opening.command(app, "serve")(moving.serve)
+opening.command(app, "enrol", "Make this node's database and enrol it at the hub.")(moving.enrol)
+opening.command(app, "import", "Take in records, one a line.")(records.import_command)
+opening.command(app, "export", "Print what this node holds, a record a line.")(records.export_command)
+opening.command(app, "schema", "Print the table of kinds and fields.")(records.schema_command)
+opening.command(app, "sync", "Send what the hub lacks, receive what is new.")(moving.sync_command)
+opening.command(app, "status", "Tell how this node is.")(looking.status)
+opening.command(conflicts, "list", "List the fields that a person must decide.")(deciding.list_conflicts)
+opening.command(conflicts, "show", "Show every live value of a field.")(deciding.show_conflict)
+opening.command(conflicts, "resolve", "Settle a conflict.")(deciding.resolve_conflict)
+opening.command(conflicts, "undo", "Undo a resolution.")(deciding.undo_resolution)
+app.add_typer(conflicts, name="conflicts", short_help="Fields that a person must decide.")
+opening.command(referrals, "list", "List the referrals, most urgent first.")(deciding.list_referrals)
+opening.command(referrals, "show", "Show one referral, its reply, and what the doctor had not seen.")(
+    deciding.show_referral
+)
+app.add_typer(referrals, name="referrals", short_help="Where the referrals stand.")
+opening.command(app, "doctor", "Check this node, and name what mends it.")(looking.doctor)
+opening.command(app, "serve", "Sync in the background, with a local status page.")(moving.serve)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -110,6 +113,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         ended = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
         console.flush()
+        if ended == Status.INTERRUPTED:  # typer has made a status of Ctrl-C already
+            return console.complain(KeyboardInterrupt())
         return int(ended) if isinstance(ended, int) else Status.DONE
     except console.OutputClosed:
         console.leave_quietly()

@@ -4,7 +4,7 @@ Rules: stdout carries the answer and nothing else, as UTF-8 whatever the locale;
 Text from records is shown without control characters, so that no record can steer somebody's terminal. Errors take
 one to three lines with their code. One table, here, turns the error tree into the exit statuses of the contract.
 
-It refuses to know records, the store and the network.
+It refuses to know records and the store.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import msgspec
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hwc_node.sync import HubOutOfReach, RefusedByHub
 from sync_protocol.errors import HealthSyncError, InvalidValue, NotAllowed, OurFault, TheirBytes
 
 
@@ -40,21 +41,7 @@ class Status(IntEnum):
     INTERRUPTED = 130
 
 
-REFUSED_CODES: Final = frozenset(
-    {
-        "E_NOT_ENROLLED",
-        "E_NO_DATABASE",
-        "E_REVOKED",
-        "E_REFUSED",
-        "E_CODE_UNKNOWN",
-        "E_CODE_USED",
-        "E_CODE_EXPIRED",
-        "E_UNKNOWN_NODE",
-        "E_OTHER_ENVIRONMENT",
-        "E_UPGRADE",
-    }
-)
-UNREACHABLE_CODES: Final = frozenset({"E_HUB_UNREACHABLE", "E_HUB_BUSY", "E_LINK_BROKE", "E_TIMEOUT"})
+NOT_ENROLLED_CODES: Final = frozenset({"E_NOT_ENROLLED", "E_NO_DATABASE", "E_REVOKED", "E_UNKNOWN_NODE"})
 PERSONAL_CODES: Final = frozenset({"E_BAD_LINE", "E_NOT_JSON", "E_CODE_MISTYPED"})
 """Errors about what somebody typed, though the tree counts them as bytes from outside."""
 
@@ -65,9 +52,9 @@ def exit_status(error: BaseException) -> Status:
         return Status.INTERRUPTED
     if not isinstance(error, HealthSyncError):
         return Status.ERROR
-    if error.code in REFUSED_CODES:
+    if isinstance(error, RefusedByHub) or error.code in NOT_ENROLLED_CODES:
         return Status.NOT_ENROLLED_OR_REFUSED
-    if error.code in UNREACHABLE_CODES:
+    if isinstance(error, HubOutOfReach):
         return Status.HUB_UNREACHABLE
     if isinstance(error, TheirBytes) and not isinstance(error, InvalidValue | NotAllowed):
         return Status.ERROR if error.code in PERSONAL_CODES else Status.DOES_NOT_CHECK_OUT

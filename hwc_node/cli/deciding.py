@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from hwc_node import edits, views
-from hwc_node.cli import console, opening
+from hwc_node.cli import console, opening, words
 from hwc_node.cli.opening import AsJson, Desk, ShowNames
 from hwc_node.clinic import Settled, parsed_value
 from hwc_node.views import Conflict, ReferralView, Sibling
-from sync_protocol import documents, referral, schema
+from sync_protocol import documents, referral
 from sync_protocol.canonical import Value
 from sync_protocol.change import ChangeId, PatientId, PersonId
 from sync_protocol.errors import InvalidValue
@@ -22,8 +21,9 @@ from sync_protocol.merge import Held, Record
 
 Identifier = Annotated[str, typer.Argument(metavar="ID", help="kind/uuid/field, as the list shows it.")]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why; kept with the decision.")]
+WantedStatus = Annotated[referral.Status | None, typer.Option("--status", help="Only those that stand here.")]
 HIDDEN = "(a name; --show-names shows it)"
-LONGEST_CELL = 60  # characters of a value in a list; `show` has all of it
+REPLY_FIELDS = ("diagnosis", "advice", "prescription", "follow_up_days", "mode", "refer_onward")
 FINISHED = (referral.Status.CLOSED, referral.Status.WITHDRAWN)
 
 
@@ -49,7 +49,7 @@ def list_conflicts(as_json: AsJson = False, show_names: ShowNames = False) -> No
             console.say("No conflicts are open.")
             return
         rows = [
-            (one.id, str(len(one.values)), _time(one.since_ms), _cell(_value(one, one.values[0], show_names)))
+            (one.id, str(len(one.values)), words.time(one.since_ms), words.cell(_value(one, one.values[0], show_names)))
             for one in found
         ]
         console.table(("id", "values", "since", "shown meanwhile"), rows)
@@ -84,18 +84,17 @@ def _sibling_lines(at: Desk, one: Conflict, number: int, sibling: Sibling, show_
     shown = "   <- shown meanwhile" if number == 1 and one.open else ""
     lines = [
         f"{number:>3}  {_value(one, sibling, show_names)}{shown}",
-        f"     by {_who(at, sibling.person)} at {sibling.facility}, {_time(sibling.at_ms)}{timed}",
+        f"     by {_who(at, sibling.person)} at {sibling.facility}, {words.time(sibling.at_ms)}{timed}",
         f"     change {sibling.change.hex()}",
     ]
-    row = schema.field_of(one.key.kind, one.field)
     for item in sibling.replaced:
         if not isinstance(item, Held):
             lines.append(f"     replaced a write that is not here: {item.hex()}")
             continue
         value = item.change.writes.get(one.field)
         hidden = views.names_a_person(one.key.kind, one.field) and not show_names
-        said = HIDDEN if hidden else _said(documents.to_json(row, value))
-        lines.append(f"     replaced {said} by {_who(at, item.change.person)}, {_time(views.at_ms(item))}")
+        said = HIDDEN if hidden else words.said(one.key.kind, one.field, value)
+        lines.append(f"     replaced {said} by {_who(at, item.change.person)}, {words.time(views.at_ms(item))}")
     return lines
 
 
@@ -185,7 +184,7 @@ def _change_id(text: str) -> ChangeId:
 
 
 def list_referrals(
-    status: Annotated[referral.Status | None, typer.Option("--status", help="Only those that stand here.")] = None,
+    status: WantedStatus = None,
     as_json: AsJson = False,
     show_names: ShowNames = False,
 ) -> None:
@@ -230,9 +229,9 @@ def _referral_row(at: Desk, one: ReferralView, show_names: bool) -> tuple[str, .
         documents.id_text(one.record.key.record),
         _status_words(one),
         str(view.get("urgency", "")),
-        _cell(str(view.get("specialty", ""))),
+        words.cell(str(view.get("specialty", ""))),
         _patient(at, one.record.patient, show_names),
-        _time(one.progress.saved_ms),
+        words.time(one.progress.saved_ms),
         unseen,
     )
 
@@ -269,51 +268,32 @@ def show_referral(
                 by = f" by {_who(at, one.progress.claimed_by)}" if step == "claimed" and one.progress.claimed_by else ""
                 console.text(f"{step:<9} {when}{by}")
         if one.reply is not None:
-            _tell_reply(at, one, shape["reply"], show_names)
+            _tell_reply(at, one, one.reply.view(), show_names)
 
 
-def _tell_reply(at: Desk, one: ReferralView, reply: dict[str, Any], show_names: bool) -> None:
+def _tell_reply(at: Desk, one: ReferralView, view: Mapping[str, Value], show_names: bool) -> None:
     by = _who(at, one.progress.answered_by) if one.progress.answered_by else "unknown"
     console.text("", f"reply by {by}")
-    for name in ("diagnosis", "advice", "prescription", "follow_up_days", "mode", "refer_onward"):
-        for item in _listed(reply.get(name)):
-            console.text(f"  {name:<14} {_said(item)}")
+    for name in REPLY_FIELDS:
+        for line in words.said_lines("reply", name, view.get(name)):
+            console.text(f"  {name:<14} {line}")
     if one.unseen is None:
         console.text("", "What the doctor had seen is not known: the reply does not say.")
     elif one.unseen:
         console.text("", "Written before the hub knew, so the doctor had not seen:")
         for item in one.unseen:
             hidden = views.names_a_person(item.key.kind, item.field) and not show_names
-            value = documents.to_json(schema.field_of(item.key.kind, item.field), item.value)
-            console.text(f"  {item.key.kind} {item.field}: {HIDDEN if hidden else _said(value)}, {_time(item.at_ms)}")
+            value = HIDDEN if hidden else words.said(item.key.kind, item.field, item.value)
+            console.text(f"  {item.key.kind} {item.field}: {value}, {words.time(item.at_ms)}")
 
 
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-# -- words -------------------------------------------------------------------------------------------------------------
+# -- who and what ------------------------------------------------------------------------------------------------------
 
 
 def _value(one: Conflict, sibling: Sibling, show_names: bool) -> str:
     if views.names_a_person(one.key.kind, one.field) and not show_names:
         return HIDDEN
-    return _said(documents.to_json(schema.field_of(one.key.kind, one.field), sibling.value))
-
-
-def _said(value: Any) -> str:
-    """A value as a person reads it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict) and value and all(not isinstance(part, dict | list) for part in value.values()):
-        return ", ".join(f"{name} {_said(part)}" for name, part in value.items())
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _cell(words: str) -> str:
-    return words if len(words) <= LONGEST_CELL else words[: LONGEST_CELL - 1] + "…"
+    return words.said(one.key.kind, one.field, sibling.value)
 
 
 def _who(at: Desk, person: PersonId) -> str:
@@ -323,7 +303,3 @@ def _who(at: Desk, person: PersonId) -> str:
 def _patient(at: Desk, patient: PatientId, show_names: bool) -> str:
     name = at.clinic.patient_name(patient) if show_names else None
     return name or documents.id_text(patient)
-
-
-def _time(ms: int) -> str:
-    return documents.time_text(ms)[:16].replace("T", " ") + "Z"

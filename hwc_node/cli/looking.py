@@ -9,7 +9,7 @@ import typer
 
 from hwc_node import checkup, keystore, standing
 from hwc_node.checkup import Check, Grade, Space
-from hwc_node.cli import console, opening
+from hwc_node.cli import console, opening, words
 from hwc_node.cli.opening import AsJson, Desk
 from hwc_node.config import NodeConfig
 from hwc_node.standing import Standing
@@ -51,6 +51,7 @@ def status(
             console.document("hwc.status/1", _status_json(at, now, room, needed))
         else:
             console.text(*status_lines(at.store, at.config, opening.now_ms()))
+            standing.mark_notices_seen(at.store)
     if check and needed:
         raise typer.Exit(console.Status.NEEDS_PERSON)
 
@@ -60,15 +61,16 @@ def status_lines(store: Store, config: NodeConfig, now_ms: int) -> list[str]:
     now = standing.standing(store)
     room = checkup.space(config, now)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(now.pending_by_kind.items()))
-    oldest = f", the oldest of {_time(now.oldest_pending_ms)}" if now.oldest_pending_ms is not None else ""
+    oldest = f", the oldest of {words.time(now.oldest_pending_ms)}" if now.oldest_pending_ms is not None else ""
     lines = [
         f"facility     {now.facility}  {now.facility_name}",
         f"node         {documents.id_text(now.node) if now.node else ''}",
         f"hub          {now.hub_url}",
         f"holds        {now.records} records, {now.changes} changes",
         f"pending      {now.pending_changes} changes" + (f" ({kinds}{oldest})" if now.pending_changes else ""),
-        f"last sync    {_time(now.last_success_ms)}",
-        f"last try     {_time(now.last_attempt_ms)}" + (f", ended with {now.last_error}" if now.last_error else ""),
+        f"last sync    {words.time(now.last_success_ms)}",
+        f"last try     {words.time(now.last_attempt_ms)}"
+        + (f", ended with {now.last_error}" if now.last_error else ""),
         f"cursor       {now.cursor_position}" + (f" of {now.feed_position}" if now.feed_position is not None else ""),
         f"digest       {merge.digest_text(now.digest)}",
         f"conflicts    {now.conflicts_open}",
@@ -80,7 +82,9 @@ def status_lines(store: Store, config: NodeConfig, now_ms: int) -> list[str]:
     for one in checkup.needing(checkup.concerns(now, room, now_ms)):
         lines += ["", f"{MARKS[one.grade]}: {one.name}: {one.said}", f"  mend: {one.mend}"]
     told = [one for one in standing.notices(store, NOTICES_TOLD) if not one.seen]
-    return lines + ([""] if told else []) + [f"hub says, {_time(one.at_ms)}: {one.kind}: {one.text}" for one in told]
+    return (
+        lines + ([""] if told else []) + [f"hub says, {words.time(one.at_ms)}: {one.kind}: {one.text}" for one in told]
+    )
 
 
 def _status_json(at: Desk, now: Standing, room: Space, needed: list[Check]) -> dict[str, Any]:
@@ -152,7 +156,3 @@ def _check_json(one: Check) -> dict[str, Any]:
 
 def _stamp(ms: int | None) -> str | None:
     return documents.time_text(ms) if ms is not None else None
-
-
-def _time(ms: int | None) -> str:
-    return "never" if ms is None else documents.time_text(ms)[:16].replace("T", " ") + "Z"

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import signal
-import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 import typer
-import uvicorn
 
-from hwc_node import enrolment, standing, sync, web
-from hwc_node.cli import console, looking, opening
+from hwc_node import enrolment, standing, sync
+from hwc_node.cli import console, opening, words
 from hwc_node.cli.opening import CODE_VARIABLE, AsJson, Desk
-from hwc_node.config import FILE_MODE, NodeConfig, storage_fault
-from hwc_node.scheduler import BackgroundSync, Outcome
 from hwc_node.sync import Progress, SyncResult
 from sync_protocol import documents, keys
-from sync_protocol.errors import HealthSyncError, OurFault
+from sync_protocol.errors import HealthSyncError
 
 MAX_CODE_CHARS: Final = 1_000  # the code is 46 letters, its address may be long
-GRACE_S: Final = 3  # a page that is being read when the program is told to stop may end
-LAST_EXCHANGE_S: Final = 5.0  # an exchange on the way may end; what is cut is repeated, so leaving it loses nothing
-SYNC_TURN_S: Final = 900.0  # one turn of the background sync; what is left is the next turn's
 
 
 def enrol(
@@ -106,7 +94,7 @@ def sync_command(
             result = _exchange(at, max_bytes, timeout)
         except HealthSyncError as error:
             done = getattr(error, "result", None)
-            if isinstance(done, SyncResult):
+            if isinstance(done, SyncResult) and (as_json or done.bytes_up or done.bytes_down):
                 _tell_result(done, as_json, error.code)
             raise
         _tell_result(result, as_json)
@@ -132,9 +120,9 @@ def _tell_plan(at: Desk, as_json: bool) -> None:
         estimates = {"estimated_segments": plan.estimated_segments, "estimated_bytes": plan.estimated_bytes}
         console.document("hwc.sync/1", {**nothing.as_json(), "dry_run": True, **estimates})
         return
+    segments = words.count(plan.estimated_segments, "segment")
     console.text(
-        f"{plan.pending_changes} changes would be sent, in some {plan.estimated_segments} segments"
-        f" and {plan.estimated_bytes:,} bytes"
+        f"would send {words.count(plan.pending_changes, 'change')}, in some {segments} and {plan.estimated_bytes:,} bytes"
     )
 
 
@@ -143,19 +131,20 @@ def _tell_result(done: SyncResult, as_json: bool, failed: str = "") -> None:
         shape: dict[str, Any] = done.as_json()
         console.document("hwc.sync/1", shape | ({"error": failed} if failed else {}))
         return
+    if console.manner.quiet:
+        return
+    sent = f"{words.count(done.sent_changes, 'change')} in {words.count(done.sent_segments, 'segment')}"
     console.text(
-        f"sent {done.sent_changes} changes in {done.sent_segments} segments, received {done.received_changes}",
-        f"{done.bytes_up:,} bytes up, {done.bytes_down:,} down, {done.requests} requests, {done.seconds:.1f} s",
+        f"sent {sent}, received {words.count(done.received_changes, 'change')}",
+        f"{done.bytes_up:,} bytes up, {done.bytes_down:,} down, {words.count(done.requests, 'request')},"
+        f" {done.seconds:.1f} s",
     )
     for notice in done.notices:
         console.text(f"hub says: {notice}")
     if done.pending_changes:
-        console.text(f"{done.pending_changes} changes wait for the next sync")
+        console.text(f"waiting for the next sync: {words.count(done.pending_changes, 'change')}")
     if done.conflicts_open:
-        console.say(f"{done.conflicts_open} conflicts are open: 'hwc conflicts list'")
-
-
-# -- serve -------------------------------------------------------------------------------------------------------------
+        console.say(f"{words.count(done.conflicts_open, 'open conflict')}: 'hwc conflicts list'")
 
 
 def serve(
@@ -169,80 +158,7 @@ def serve(
 
     Sync in the background, and show a status page to this machine's browsers, until stopped (Ctrl-C, SIGTERM).
     """
-    with opening.desk(host=host, port=port) as at, _only_one(at.config), _listening(at.config) as listener:
-        address = f"http://{at.config.host}:{listener.getsockname()[1]}/"
-        background = BackgroundSync(
-            lambda: _background_turn(at),
-            interval_s=at.config.sync_interval_s,
-            cap_s=at.config.sync_retry_cap_s,
-            asked_s=sync.retry_after_s,
-        )
-        app = web.make_app(lambda: looking.status_lines(at.store, at.config, opening.now_ms()))
-        console.text(f"serving {address}")
-        console.say("Stop with Ctrl-C. The status page shows no patients' data.")
-        background.start()
-        try:
-            _serve_until_stopped(app, listener)
-        finally:
-            ended = background.stop(LAST_EXCHANGE_S)
-            console.say("stopped")
-    if not ended:  # a thread waits for a slow answer; everything it had is kept, and the next sync repeats the rest
-        console.flush()
-        os._exit(console.Status.DONE)
+    # Imported here, since FastAPI, uvicorn and APScheduler take a third of the start of every other command.
+    from hwc_node.cli import serving
 
-
-def _background_turn(at: Desk) -> Outcome:
-    done = sync.run(at.store, timeout_s=SYNC_TURN_S)
-    return Outcome(more=done.pending_changes > 0 and done.sent_changes > 0)
-
-
-def _serve_until_stopped(app: Any, listener: socket.socket) -> None:
-    settings = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    # Once it has stopped, uvicorn raises the signal again for whoever handled it before: that is us, and we are done.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    uvicorn.Server(settings).run(sockets=[listener])
-
-
-@contextmanager
-def _only_one(config: NodeConfig) -> Iterator[None]:
-    """One `hwc serve` a home. The lock's file stays; the system frees it with its owner."""
-    try:
-        lock = os.open(config.serve_lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-    except OSError as error:
-        raise storage_fault(error, "The node's home cannot be used") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OurFault(
-                "Another 'hwc serve' runs for this home.", code="E_SERVE_RUNNING", next_step="Stop that one first."
-            ) from None
-        yield
-    finally:
-        os.close(lock)
-
-
-@contextmanager
-def _listening(config: NodeConfig) -> Iterator[socket.socket]:
-    """A socket that is bound before anything is started, so that a taken port is told at once."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((config.host, config.port))
-        except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            raise OurFault(
-                f"Port {config.port} of {config.host} cannot be used: {error.strerror}.",
-                code="E_PORT_TAKEN" if taken else "E_ADDRESS",
-                next_step="Choose another with --port.",
-            ) from None
-        yield listener
+    serving.serve(host, port)

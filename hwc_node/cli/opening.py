@@ -83,24 +83,28 @@ def forget() -> None:
     everywhere()
 
 
-def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command that also takes the flags of `everywhere`."""
+def command(app: typer.Typer, name: str, purpose: str) -> Callable[[Callable[..., None]], None]:
+    """Register a command that also takes the flags of `everywhere`. purpose: one line for the list of commands."""
+    return lambda function: _registered(app.command(name, short_help=purpose), function)
 
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        @wraps(function)
-        def run(*, home: Path | None, quiet: bool, verbose: bool, **own: Any) -> None:
-            everywhere(home, quiet, verbose)
-            function(**own)
 
-        own = inspect.signature(function, eval_str=True)
-        added = inspect.signature(everywhere, eval_str=True).parameters.values()
-        keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own.parameters.values(), *added)]
-        run.__signature__ = own.replace(parameters=keywords)  # type: ignore[attr-defined]  # what typer reads
-        run.__annotations__ = {one.name: one.annotation for one in keywords}
-        app.command(name)(run)
-        return function
+def group(app: typer.Typer) -> Callable[[Callable[..., None]], None]:
+    """Register what a group of commands does without one of them; it takes the flags of `everywhere` as well."""
+    return lambda function: _registered(app.callback(invoke_without_command=True), function)
 
-    return register
+
+def _registered(register: Callable[[Callable[..., None]], object], function: Callable[..., None]) -> None:
+    @wraps(function)
+    def run(*, home: Path | None, quiet: bool, verbose: bool, **own: Any) -> None:
+        everywhere(home, quiet, verbose)
+        function(**own)
+
+    own = inspect.signature(function, eval_str=True)
+    added = inspect.signature(everywhere, eval_str=True).parameters.values()
+    keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own.parameters.values(), *added)]
+    run.__signature__ = own.replace(parameters=keywords)  # type: ignore[attr-defined]  # what typer reads
+    run.__annotations__ = {one.name: one.annotation for one in keywords}
+    register(run)
 
 
 def now_ms() -> int:

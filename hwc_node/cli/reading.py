@@ -45,7 +45,7 @@ def open_input(name: str) -> BinaryIO:
         return Path(name).open("rb", buffering=0)
     except OSError as error:
         raise OurFault(
-            f"{name} cannot be read: {error.strerror}.",
+            f"The file {name} cannot be read: {error.strerror}.",
             code="E_NO_FILE",
             next_step="Check the name, or use - for stdin.",
         ) from None

@@ -10,7 +10,7 @@ import typer
 from rich.progress import Progress
 
 from hwc_node import views
-from hwc_node.cli import console, opening, reading
+from hwc_node.cli import console, opening, reading, words
 from hwc_node.cli.opening import AsJson, Desk
 from hwc_node.line_import import BATCH_LINES, ImportRules, LineImport, LineResult, Verdict
 from sync_protocol import documents, schema
@@ -99,7 +99,7 @@ def _tell_refusal(result: LineResult, counts: Counter[Verdict]) -> None:
 
 def _tell_counts(counts: Counter[Verdict]) -> None:
     said = [f"{counts[verdict]} {verdict.value.replace('_', ' ')}" for verdict in ORDER_OF_TELLING if counts[verdict]]
-    console.say(f"{counts.total()} lines: {', '.join(said)}" if said else "no lines")
+    console.say(f"{words.count(counts.total(), 'line')}: {', '.join(said)}" if said else "no lines")
 
 
 def export_command(

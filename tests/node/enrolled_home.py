@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hwc_node import config as settings
-from hwc_node import keystore, membership
+from hwc_node import keystore, ledger, membership
 from hwc_node.config import NodeConfig
 from hwc_node.engine import begin_write
+from hwc_node.ledger import Arrived
 from hwc_node.store import Store
+from sync_protocol import change as changes
 from sync_protocol import keys
 from sync_protocol.change import ChangeId, FacilityCode, NodeId, PatientId, PersonId, RecordId, RecordKey
+from sync_protocol.feed_page import Position
 from sync_protocol.keys import Certificate, EnvironmentId, HubKeys, Identity, Recipient
+from sync_protocol.merge import Held
+from sync_protocol.schema import Writer
 
 ENVIRONMENT = EnvironmentId(b"tests, not a hub")
 FACILITY = FacilityCode("HWC000001")
 PASSPHRASE = "four words make sense"
 PERSON = PersonId(b"Asha, a person :")
 PERSON_NAME = "Asha Devi"
+ELSEWHERE = PersonId(b"a person far off")
 NOW_MS = 1_770_000_000_000
 
 
@@ -79,11 +85,11 @@ def write(
     store: Store,
     person: PersonId,
     kind: str,
-    writes: dict[str, object],
+    writes: Mapping[str, object],
     *,
     record: bytes | None = None,
     patient: bytes | None = None,
-    shown: dict[str, Sequence[ChangeId]] | None = None,
+    shown: Mapping[str, Sequence[ChangeId]] | None = None,
     now_ms: int = NOW_MS,
 ) -> RecordKey:
     """One saved change; the record's key."""
@@ -91,3 +97,47 @@ def write(
     with store.writing(now_ms) as tx:
         tx.author(person, key, PatientId(patient or key.record), writes, shown)
     return key
+
+
+def arrive(
+    store: Store,
+    kind: str,
+    writes: Mapping[str, object],
+    position: int,
+    *,
+    record: bytes | None = None,
+    patient: bytes | None = None,
+    origin: Writer = Writer.CENTRE,
+    person: PersonId = ELSEWHERE,
+    now_ms: int = NOW_MS,
+) -> RecordKey:
+    """A change that another node or the hub wrote, as if a page of the feed had brought it; the record's key."""
+    key = RecordKey(kind, RecordId(record or fresh_id()))
+    change = changes.make(
+        kind=kind,
+        record=key.record,
+        patient=PatientId(patient or key.record),
+        facility=store.membership.facility,
+        node=NodeId(b"a node elsewhere"),
+        person=person,
+        hlc=now_ms << 16 | position,
+        after=0,
+        salt=os.urandom(16),
+        writes=dict(writes),
+        supersedes={},
+    )
+    arrived = Arrived(Held(change, now_ms, origin), Position(position), bytes(8))
+    with begin_write(store.engine) as connection:
+        ledger.keep(connection, ledger.load(connection, [key]), [arrived])
+    return key
+
+
+def give_positions(store: Store, key: RecordKey, position: int) -> None:
+    """The record's changes come back from the hub, all at this position and on."""
+    with begin_write(store.engine) as connection:
+        held = ledger.load(connection, [key])
+        arrived = [
+            Arrived(Held(one.change, NOW_MS + 1_000, one.origin), Position(position + at), bytes(8))
+            for at, one in enumerate(held[key])
+        ]
+        ledger.keep(connection, held, arrived)

@@ -91,7 +91,13 @@ def test_an_export_can_be_imported_again_and_changes_nothing(store: Store) -> No
     take(
         store,
         patient(birth_year=1980, allergies=["Penicillin", {"system": "snomed", "code": "91936005", "text": "Egg"}]),
-        {"kind": "case", "id": CASE, "patient": PATIENT, "at": 5, "fields": {"plan": "घर पर आराम", "complaints": ["fever"]}},
+        {
+            "kind": "case",
+            "id": CASE,
+            "patient": PATIENT,
+            "at": 5,
+            "fields": {"plan": "घर पर आराम", "complaints": ["fever"]},
+        },
         vitals(systolic_mmhg=120, diastolic_mmhg=80, temperature_c=37.0, glucose_mg_dl=None),
     )
     lines = list(exported(store).values())

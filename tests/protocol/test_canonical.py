@@ -126,7 +126,7 @@ def test_a_hundred_thousand_levels_are_refused_in_any_order() -> None:
         {"\udfff": 1},
         {1: 2},
         {"\u00e9": 1, "e\u0301": 2},
-        object(),
+        pytest.param(object(), id="an object"),
         1j,
         {1, 2},
         bytearray(b"x"),

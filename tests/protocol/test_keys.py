@@ -58,7 +58,11 @@ HUB_KEYS = HubKeys(
     HUB,
     OTHER_IDENTITY.public,
     HUB_IDENTITY.public,
-    [(ROLE_INGEST, RECOVERY.public.public), (ROLE_INGEST, INGEST.public.public), (ROLE_RECOVERY, RECOVERY.public.public)],
+    [
+        (ROLE_INGEST, RECOVERY.public.public),
+        (ROLE_INGEST, INGEST.public.public),
+        (ROLE_RECOVERY, RECOVERY.public.public),
+    ],
     1,
     TIME_NOW_MS,
 )

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_protocol import envelope, feed_page, segment, wire
-from sync_protocol.change import NodeId
+from sync_protocol.change import Change, NodeId
 from sync_protocol.envelope import Envelope, EnvelopeId
 from sync_protocol.errors import (
     BadSignature,
@@ -323,7 +323,7 @@ def test_frames_that_are_too_large_are_refused_on_both_sides() -> None:
 
 
 @given(CHANGES)
-def test_changes_cross_a_whole_exchange_unchanged(batch: tuple[segment.Change, ...]) -> None:
+def test_changes_cross_a_whole_exchange_unchanged(batch: tuple[Change, ...]) -> None:
     packed = segment.pack(
         batch, 1 << 16, lane=2, grant=GRANT, sender=NODE, signer=NODE_IDENTITY, nonce=NONCE, dictionary=0
     )
@@ -335,6 +335,8 @@ def test_changes_cross_a_whole_exchange_unchanged(batch: tuple[segment.Change, .
 def test_heads_of_a_later_version_with_more_elements_are_read() -> None:
     node = NodeSession(_view())
     hub, _ = _serve(node.request())
-    body = msgspec.msgpack.encode([*msgspec.structs.astuple(msgspec.structs.replace(HEADS, hello_hash=hub.hash)), "2030"])
+    body = msgspec.msgpack.encode(
+        [*msgspec.structs.astuple(msgspec.structs.replace(HEADS, hello_hash=hub.hash)), "2030"]
+    )
     frame = Frame(FrameType.HEADS, HUB_IDENTITY.sign("heads", ENVIRONMENT, body) + body)
     assert isinstance(node.read(wire.PREAMBLE + wire.encode(frame))[0], HeadsArrived)

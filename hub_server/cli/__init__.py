@@ -1,0 +1,199 @@
+"""The command `hub`: the hub from a terminal. The only module of the hub that knows typer.
+
+Rules: the contract of the commands is kept (names, exit statuses, JSON shapes); answers go to stdout, words for people
+to stderr; no error shows a traceback without ``-v``. What a command does is decided below, in `consults`, `registry`,
+`extracts` and `checkup`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from hub_server.cli import console, doctors, opening, places, reports, serving
+from hub_server.cli.console import Status
+
+PROGRAM = "hub"
+
+
+def _group() -> typer.Typer:
+    both = {"help_option_names": ["-h", "--help"]}
+    return typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=both)
+
+
+app = _group()
+facility = _group()
+nodes = _group()
+people = _group()
+quarantine = _group()
+referrals = _group()
+conflicts = _group()
+
+
+@app.callback(invoke_without_command=True)
+def main_group(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    home: opening.Home = None,
+    quiet: opening.Quiet = False,
+    verbose: opening.Verbose = False,
+) -> None:
+    """\b
+    Examples:
+      hub serve                                    run the hub
+      hub facility add HWC000001 "HWC Rampur"      register a centre
+      hub enrol HWC000001                          a one-time code for its node
+      hub people add dr.rao --name "Dr. Rao" --registration-number KMC-1
+      hub referrals                                the doctors' queue
+      hub status                                   how the hub is
+
+    The hub: it keeps and admits what the centres send, and carries the doctors' answers back.
+
+    \b
+    Exit status: 0 done, 1 error, 2 wrong usage, 3 something needs a person, 5 the database cannot be reached,
+    6 data or a signature does not check out, 130 interrupted.
+    """
+    opening.everywhere(home, quiet, verbose)
+    if version:
+        console.text(f"{PROGRAM} {reports.version()}")
+    elif context.invoked_subcommand is None:
+        raise typer.BadParameter("a command is missing; 'hub --help' lists them", param_hint="COMMAND")
+
+
+@facility.callback()
+def facility_group() -> None:
+    """\b
+    Examples:
+      hub facility add HWC000001 "HWC Rampur"
+      hub facility import centres.csv
+      hub facility list
+
+    The health centres.
+    """
+
+
+@nodes.callback()
+def nodes_group() -> None:
+    """\b
+    Examples:
+      hub nodes list
+      hub nodes revoke NODE --reason "stolen"
+      hub nodes release NODE
+
+    The centres' enrolled devices.
+    """
+
+
+@people.callback()
+def people_group() -> None:
+    """\b
+    Examples:
+      hub people add dr.rao --name "Dr. Rao" --registration-number KMC-1
+      hub people list
+      hub people disable dr.rao
+
+    Doctors, district officers and operators.
+    """
+
+
+@quarantine.callback()
+def quarantine_group() -> None:
+    """\b
+    Examples:
+      hub quarantine list
+      hub quarantine show 12
+      hub quarantine release 12
+
+    What could not be admitted and waits for a person.
+    """
+
+
+@referrals.callback(invoke_without_command=True)
+def referrals_group(
+    context: typer.Context, as_json: opening.AsJson = False, show_names: opening.ShowNames = False
+) -> None:
+    """\b
+    Examples:
+      hub referrals
+      hub referrals list --status received --as dr.rao
+      hub referrals show ID
+
+    The doctors' queue: the most urgent first.
+    """
+    if context.invoked_subcommand is None:
+        doctors.list_referrals(as_json=as_json, show_names=show_names)
+
+
+@conflicts.callback(invoke_without_command=True)
+def conflicts_group(context: typer.Context) -> None:
+    """\b
+    Examples:
+      hub conflicts list
+      hub conflicts show ID
+
+    Fields for which two people wrote different values without seeing each other's.
+    """
+    if context.invoked_subcommand is None:
+        doctors.list_conflicts()
+
+
+opening.command(app, "serve")(serving.serve)
+opening.command(facility, "add")(places.add_facility)
+opening.command(facility, "import")(places.import_facilities)
+opening.command(facility, "list")(places.list_facilities)
+app.add_typer(facility, name="facility", short_help="The health centres")
+opening.command(app, "enrol")(places.enrol)
+opening.command(nodes, "list")(places.list_nodes)
+opening.command(nodes, "show")(places.show_node)
+opening.command(nodes, "revoke")(places.revoke_node)
+opening.command(nodes, "release")(places.release_node)
+app.add_typer(nodes, name="nodes", short_help="The centres' enrolled devices")
+opening.command(people, "add")(places.add_person)
+opening.command(people, "list")(places.list_people)
+opening.command(people, "disable")(places.disable_person)
+app.add_typer(people, name="people", short_help="Doctors, district officers and operators")
+opening.command(referrals, "list")(doctors.list_referrals)
+opening.command(referrals, "show")(doctors.show_referral)
+app.add_typer(referrals, name="referrals", short_help="The doctors' queue: the most urgent first")
+opening.command(app, "claim")(doctors.claim)
+opening.command(app, "reply")(doctors.reply)
+opening.command(conflicts, "list")(doctors.list_conflicts)
+opening.command(conflicts, "show")(doctors.show_conflict)
+opening.command(conflicts, "resolve")(doctors.resolve_conflict)
+app.add_typer(conflicts, name="conflicts", short_help="Fields that two people wrote without seeing each other's values")
+opening.command(app, "export")(reports.export)
+opening.command(app, "status")(reports.status)
+opening.command(quarantine, "list")(places.list_quarantine)
+opening.command(quarantine, "show")(places.show_quarantined)
+opening.command(quarantine, "release")(places.release_quarantined)
+app.add_typer(quarantine, name="quarantine", short_help="What could not be admitted and waits for a person")
+opening.command(app, "doctor")(reports.doctor)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit status."""
+    opening.forget()
+    try:
+        ended = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        console.flush()
+        return int(ended) if isinstance(ended, int) else Status.DONE
+    except console.OutputClosed:
+        console.leave_quietly()
+        return Status.DONE
+    except typer.TyperException as error:
+        console.misused(error.format_message())
+        return Status.WRONG_USAGE
+    except typer.Abort:
+        return console.complain(KeyboardInterrupt())
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the one place where every error becomes words
+        return console.complain(error)
+
+
+def main() -> None:
+    """The entry point of `hub`."""
+    status = run(sys.argv[1:])
+    console.close()
+    sys.exit(status)

@@ -1,0 +1,426 @@
+"""`hub facility`, `hub enrol`, `hub nodes`, `hub people` and `hub quarantine`: what an operator sets up and looks after."""
+
+from __future__ import annotations
+
+import io
+from typing import Annotated, Any, Final
+
+import segno
+import typer
+
+from hub_server import nodes, people, registry
+from hub_server.cli import console, opening
+from hub_server.cli.opening import AsJson, OfFacility, Yes, time_words
+from hub_server.people import Person, Role
+from hub_server.registry import Node, Quarantined
+from sync_protocol import documents
+from sync_protocol.change import NodeId, PersonId
+from sync_protocol.errors import TooLarge
+from sync_protocol.exports import time_or_none
+
+MAX_VALID_MS: Final = 30 * 86_400_000  # a code on paper that is older was lost
+MAX_REASON_CHARS: Final = 500
+QR_BORDER: Final = 2  # modules; four are asked for on paper, two do on a screen
+
+# -- facilities --------------------------------------------------------------------------------------------------------
+
+
+def add_facility(
+    code: Annotated[str, typer.Argument(metavar="CODE", help="Such as HWC000001.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As people know it.")],
+    district: Annotated[str, typer.Option("--district", metavar="NAME")] = "",
+    state: Annotated[str, typer.Option("--state", metavar="NAME")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """\b
+    Examples:
+      hub facility add HWC000001 "HWC Rampur"
+      hub facility add HWC000002 "HWC Melur" --district Madurai --state "Tamil Nadu"
+
+    Register a facility. The same again changes nothing.
+    """
+    with opening.hub() as at, at.database.transaction() as connection:
+        verdict = registry.add_facility(connection, at.store.vault, code, name, district, state, opening.now_ms())
+    if as_json:
+        console.document("hub.facility/1", {"verdict": verdict, "facility": code, "name": name.strip()})
+    else:
+        console.text(f"{code} {verdict}")
+
+
+def import_facilities(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="CSV: facility, name, district?, state?")],
+) -> None:
+    """\b
+    Examples:
+      hub facility import centres.csv
+
+    Register many facilities from CSV, and answer each with a line of JSON.
+
+    The first line names the columns. A bad line is told and stops no other; the exit status is then 1.
+    """
+    raw = opening.read_input(file, registry.MAX_IMPORT_BYTES)
+    if len(raw) > registry.MAX_IMPORT_BYTES:
+        raise TooLarge(f"The file is larger than {registry.MAX_IMPORT_BYTES >> 20} MiB.")
+    refused = 0
+    with opening.hub() as at:
+        with at.database.transaction() as connection:
+            answers = list(registry.import_facilities(connection, at.store.vault, raw, opening.now_ms()))
+        for one in answers:
+            shape: dict[str, Any] = {"line": one.line, "verdict": one.verdict, "facility": one.facility}
+            if one.error is not None:
+                refused += 1
+                shape["error"] = {"code": one.error.code, "message": one.error.message}
+            console.line(shape)
+        console.flush()
+    console.say(f"{len(answers)} lines, {refused} refused")
+    if refused:
+        raise typer.Exit(console.Status.ERROR)
+
+
+def list_facilities(as_json: AsJson = False) -> None:
+    """\b
+    Examples:
+      hub facility list
+      hub facility list --json | jq -r '.facilities[].facility'
+
+    List the facilities.
+    """
+    with opening.hub() as at, at.database.transaction() as connection:
+        found = registry.facilities(connection)
+    if as_json:
+        shapes = [
+            {
+                "facility": one.code,
+                "name": one.name,
+                "district": one.district,
+                "state": one.state,
+                "created_at": documents.time_text(one.created_ms),
+            }
+            for one in found
+        ]
+        console.document("hub.facilities/1", {"facilities": shapes})
+        return
+    console.table(
+        ("facility", "name", "district", "state"), [(one.code, one.name, one.district, one.state) for one in found]
+    )
+
+
+def enrol(
+    facility: Annotated[str, typer.Argument(metavar="FACILITY", help="The facility's code.")],
+    valid: Annotated[str, typer.Option("--valid", metavar="TIME", help="How long: 30m, 72h, 3d.")] = "72h",
+    as_json: AsJson = False,
+) -> None:
+    """\b
+    Examples:
+      hub enrol HWC000001
+      hub enrol HWC000001 --valid 2h --json | jq -r .code
+
+    Print a one-time code that enrols one node of this facility, and its QR.
+
+    The code carries the hub's address (public_url, else the host and port it serves on) and the fingerprint of its
+    root key. It works once, until it expires.
+    """
+    valid_ms = opening.duration_ms(valid, MAX_VALID_MS)
+    at_ms = opening.now_ms()
+    with opening.hub() as at, at.database.transaction() as connection:
+        made = nodes.new_code(connection, at.store.vault, facility, at.config.url, valid_ms=valid_ms, now_ms=at_ms)
+    expires = documents.time_text(at_ms + valid_ms)
+    if as_json:
+        console.document("hub.enrol/1", {"code": made.text(), "facility": facility, "expires_at": expires})
+        return
+    drawn = io.StringIO()
+    segno.make(made.text(), error="l", micro=False).terminal(drawn, compact=True, border=QR_BORDER)
+    console.text(made.text(), "", *drawn.getvalue().splitlines())
+    console.say(f"For one node of {facility}, until {time_words(at_ms + valid_ms)}:", "  hwc enrol CODE")
+
+
+# -- nodes -------------------------------------------------------------------------------------------------------------
+
+NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="The node's id.")]
+
+
+def list_nodes(facility: OfFacility = None, as_json: AsJson = False) -> None:
+    """\b
+    Examples:
+      hub nodes list
+      hub nodes list --facility HWC000001 --json
+
+    List the nodes: when each was last seen, how far it is behind its feed, and how wrong its clock is.
+    """
+    with opening.hub() as at, at.database.transaction() as connection:
+        found = registry.list_nodes(connection, facility)
+    if as_json:
+        console.document("hub.nodes/1", {"nodes": [node_json(one) for one in found]})
+        return
+    console.table(NODE_HEADS, [node_row(one) for one in found])
+
+
+NODE_HEADS: Final = ("node", "facility", "name", "last seen", "behind by", "clock", "state")
+
+
+def node_row(one: Node) -> tuple[str, ...]:
+    clock = "" if one.clock_error_ms is None else f"{one.clock_error_ms / 1000:+.1f} s"
+    state = "revoked" if one.revoked_ms is not None else "quarantine" if one.quarantined else "ok"
+    seen = time_words(one.last_seen_ms) or "never"
+    return (documents.id_text(one.node), one.facility, one.name, seen, str(one.behind_by), clock, state)
+
+
+def node_json(one: Node) -> dict[str, Any]:
+    return {
+        "node": documents.id_text(one.node),
+        "facility": one.facility,
+        "name": one.name,
+        "enrolled_at": documents.time_text(one.enrolled_ms),
+        "last_seen": time_or_none(one.last_seen_ms),
+        "cursor": one.cursor_position,
+        "behind_by": one.behind_by,
+        "clock_error_ms": one.clock_error_ms,
+        "pending_segments": one.waiting,
+        "quarantined": one.quarantined,
+        "revoked_at": time_or_none(one.revoked_ms),
+        "revoked_reason": one.revoked_reason or None,
+    }
+
+
+def show_node(node: NodeArgument, as_json: AsJson = False) -> None:
+    """\b
+    Examples:
+      hub nodes show 01890a5d-ac96-774b-bcce-b302099a8057
+
+    Show one node.
+    """
+    name = NodeId(opening.parsed_id(node, "node"))
+    with opening.hub() as at, at.database.transaction() as connection:
+        shape = node_json(registry.list_nodes(connection, node=name)[0])
+    if as_json:
+        console.document("hub.node/1", shape)
+    else:
+        console.text(*(f"{key:<17} {'' if said is None else said}" for key, said in shape.items()))
+
+
+def revoke_node(
+    node: NodeArgument,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; no patient's data.")] = "",
+    yes: Yes = False,
+) -> None:
+    """\b
+    Examples:
+      hub nodes revoke 01890a5d-ac96-774b-bcce-b302099a8057 --reason "stolen"
+
+    Shut a node out. What arrives from it later waits in quarantine for a person; what arrived before counts.
+    """
+    name = NodeId(opening.parsed_id(node, "node"))
+    with opening.hub() as at:
+        with at.database.transaction() as connection:
+            one = registry.list_nodes(connection, node=name)[0]
+        opening.confirm(f"Shut out node {one.name} of {one.facility}?", yes)
+        with at.database.transaction() as connection:
+            done = nodes.revoke(connection, name, reason[:MAX_REASON_CHARS], opening.now_ms())
+    console.text("revoked" if done else "revoked before")
+
+
+def release_node(node: NodeArgument, yes: Yes = False) -> None:
+    """\b
+    Examples:
+      hub nodes release 01890a5d-ac96-774b-bcce-b302099a8057
+
+    Take a revocation back: the node may sync again, and what waited from it in quarantine is admitted.
+    """
+    name = NodeId(opening.parsed_id(node, "node"))
+    with opening.hub() as at:
+        with at.database.transaction() as connection:
+            one = registry.list_nodes(connection, node=name)[0]
+        opening.confirm(f"Let node {one.name} of {one.facility} in again, with all that it sent meanwhile?", yes)
+        with at.database.transaction() as connection:
+            was_revoked, segments = registry.take_back_revocation(connection, name)
+    console.text(f"{'released' if was_revoked else 'was not revoked'}; {segments} segments will be admitted")
+
+
+# -- people ------------------------------------------------------------------------------------------------------------
+
+
+def add_person(
+    login: Annotated[str, typer.Argument(metavar="LOGIN", help="a-z 0-9 . _ @ -, for good.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="As patients know them.")],
+    role: Annotated[Role, typer.Option("--role", help="What they do.")] = Role.DOCTOR,
+    registration_number: Annotated[
+        str, typer.Option("--registration-number", metavar="TEXT", help="A doctor's; each prescription carries it.")
+    ] = "",
+    qualification: Annotated[str, typer.Option("--qualification", metavar="TEXT", help="Such as MBBS, MD.")] = "",
+    specialties: Annotated[
+        list[str] | None, typer.Option("--specialty", metavar="NAME", help="May be repeated; none: all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """\b
+    Examples:
+      hub people add dr.rao --name "Dr. Sunita Rao" --registration-number KMC-12345 --qualification "MBBS, MD"
+      hub people add meena --name "Meena Pillai" --role operator
+
+    Add a doctor, a district officer or an operator. The same again changes nothing.
+    """
+    at_ms = opening.now_ms()
+    person = Person(
+        PersonId(people.fresh_id(at_ms, opening.randomness(10))),
+        login,
+        name.strip(),
+        role,
+        tuple(sorted(set(specialties or ()))),
+        qualification.strip(),
+        registration_number.strip(),
+        at_ms,
+    )
+    with opening.hub() as at, at.database.transaction() as connection:
+        there = people.add(connection, person)
+    if as_json:
+        verdict = "created" if there.id == person.id else "unchanged"
+        console.document("hub.person/1", {"verdict": verdict, **_person_json(there)})
+    else:
+        console.text(f"{there.login} {documents.id_text(there.id)}")
+
+
+def list_people(as_json: AsJson = False) -> None:
+    """\b
+    Examples:
+      hub people list
+
+    List the doctors, officers and operators.
+    """
+    with opening.hub() as at, at.database.transaction() as connection:
+        found = people.everyone(connection)
+    if as_json:
+        console.document("hub.people/1", {"people": [_person_json(one) for one in found]})
+        return
+    console.table(
+        ("login", "name", "role", "specialties", "registration", "state"),
+        [
+            (
+                one.login,
+                one.name,
+                one.role.value,
+                ", ".join(one.specialties) or "all",
+                one.registration_number,
+                "ok" if one.disabled_ms is None else "disabled",
+            )
+            for one in found
+        ],
+    )
+
+
+def _person_json(one: Person) -> dict[str, Any]:
+    return {
+        "id": documents.id_text(one.id),
+        "login": one.login,
+        "name": one.name,
+        "role": one.role.value,
+        "specialties": list(one.specialties),
+        "qualification": one.qualification,
+        "registration_number": one.registration_number,
+        "created_at": documents.time_text(one.created_ms),
+        "disabled_at": time_or_none(one.disabled_ms),
+    }
+
+
+def disable_person(login: Annotated[str, typer.Argument(metavar="LOGIN")], yes: Yes = False) -> None:
+    """\b
+    Examples:
+      hub people disable dr.rao
+
+    From now on this person can do nothing here. What they wrote stays, and their login is not given away.
+    """
+    with opening.hub() as at:
+        with at.database.transaction() as connection:
+            people.find(connection, login)
+        opening.confirm(f"Disable {login}?", yes)
+        with at.database.transaction() as connection:
+            done = people.disable(connection, login, opening.now_ms())
+    console.text("disabled" if done else "disabled before")
+
+
+# -- quarantine --------------------------------------------------------------------------------------------------------
+
+EntryArgument = Annotated[int, typer.Argument(metavar="ID", min=1, help="The entry's number.")]
+
+
+def list_quarantine(
+    everything: Annotated[bool, typer.Option("--all", help="Also what was released.")] = False, as_json: AsJson = False
+) -> None:
+    """\b
+    Examples:
+      hub quarantine list
+
+    List what could not be admitted, and why. It blocks nothing behind it.
+    """
+    with opening.hub() as at, at.database.transaction() as connection:
+        found = registry.quarantine(connection, everything=everything)
+    if as_json:
+        console.document("hub.quarantine/1", {"entries": [_entry_json(one) for one in found]})
+        return
+    if not found:
+        console.say("The quarantine is empty.")
+        return
+    console.table(
+        ("id", "since", "facility", "reason", "what", "state"),
+        [
+            (
+                str(one.id),
+                time_words(one.at_ms),
+                one.facility,
+                one.reason,
+                "a whole segment" if one.row < 0 else f"a {one.kind or 'change'}",
+                one.verdict,
+            )
+            for one in found
+        ],
+    )
+
+
+def _entry_json(one: Quarantined) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "facility": one.facility,
+        "node": documents.id_text(one.node),
+        "segment": one.segment.hex(),
+        "row": one.row if one.row >= 0 else None,
+        "change": one.change.hex() if one.change is not None else None,
+        "kind": one.kind or None,
+        "reason": one.reason,
+        "at": documents.time_text(one.at_ms),
+        "verdict": one.verdict,
+        "size_bytes": one.size_bytes,
+        "received_at": time_or_none(one.received_ms),
+    }
+
+
+def show_quarantined(entry: EntryArgument, as_json: AsJson = False) -> None:
+    """\b
+    Examples:
+      hub quarantine show 12
+
+    Show one entry: where it came from and why it waits.
+    """
+    with opening.hub() as at, at.database.transaction() as connection:
+        shape = _entry_json(registry.quarantine(connection, entry=entry)[0])
+    if as_json:
+        console.document("hub.quarantined/1", shape)
+    else:
+        console.text(*(f"{key:<12} {'' if said is None else said}" for key, said in shape.items()))
+
+
+def release_quarantined(entry: EntryArgument, yes: Yes = False) -> None:
+    """\b
+    Examples:
+      hub quarantine release 12 --yes
+
+    Admit what waits: its segment is taken up again, this time without the check that set it aside.
+
+    What cannot be opened or read at all comes back.
+    """
+    with opening.hub() as at:
+        with at.database.transaction() as connection:
+            one = registry.quarantine(connection, entry=entry)[0]
+        if one.verdict == "open":
+            opening.confirm(f"Admit what {one.facility} sent, in spite of {one.reason}?", yes)
+        with at.database.transaction() as connection:
+            done = nodes.release(connection, entry)
+    console.text("released" if done else "released before")

@@ -1,0 +1,60 @@
+"""The hub's clockwork: what is done by time and not by request. The only door to APScheduler.
+
+One job: drop the sealed bytes of segments admitted long ago. It runs at the start and then four times a day, in small
+commits, and may run on several hubs at once. A job that fails is logged by APScheduler, and tried again at its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]  # it brings no types
+
+from hub_server import registry
+from hub_server.store import Store
+
+DROP_EVERY_HOURS: Final = 6
+
+log = structlog.get_logger("hub.scheduler")
+
+
+class Clockwork:
+    """Runs in a thread of its own from `start` to `stop`."""
+
+    def __init__(self, store: Store, now_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._now_ms = now_ms
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+
+    def start(self) -> None:
+        now = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
+        self._scheduler.add_job(
+            self.drop_sealed,
+            "interval",
+            hours=DROP_EVERY_HOURS,
+            next_run_time=now,
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Returns when the running job has ended."""
+        self._scheduler.shutdown(wait=True)
+
+    def drop_sealed(self) -> int:
+        """Returns how many segments lost their sealed bytes now."""
+        total = 0
+        while True:
+            with self._store.database.transaction() as connection:
+                dropped = registry.drop_sealed(connection, self._now_ms())
+            if not dropped:
+                break
+            total += dropped
+        if total:
+            log.info("sealed_bytes_dropped", segments=total)
+        return total

@@ -1,0 +1,130 @@
+"""What `hwc serve` runs: background sync and the local pages, until it is told to stop.
+
+Rules: one `serve` a home. The port is taken before anything starts, so that a taken one is told at once. SIGINT and
+SIGTERM end it cleanly; an exchange that waits for a slow answer is left, since what it has is kept and what it lacks
+comes again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import structlog
+import uvicorn
+
+from hwc_node import sync, web
+from hwc_node.cli import console, looking, opening
+from hwc_node.cli.opening import Desk
+from hwc_node.config import FILE_MODE, NodeConfig, storage_fault
+from hwc_node.scheduler import BackgroundSync, Outcome
+from sync_protocol.errors import OurFault
+
+GRACE_S: Final = 3  # a page that is being read when the program is told to stop may end
+LAST_EXCHANGE_S: Final = 5.0  # an exchange on the way may end; what is cut is repeated, so leaving it loses nothing
+SYNC_TURN_S: Final = 900.0  # one turn of the background sync; what is left is the next turn's
+
+
+def serve(host: str | None, port: int | None) -> None:
+    """Serve until stopped. Raises OurFault (``E_PORT_TAKEN``, ``E_ADDRESS``, ``E_SERVE_RUNNING``)."""
+    with opening.desk(host=host, port=port) as at, _only_one(at.config), _listening(at.config) as listener:
+        address = f"http://{at.config.host}:{listener.getsockname()[1]}/"
+        background = BackgroundSync(
+            lambda: _background_turn(at),
+            interval_s=at.config.sync_interval_s,
+            cap_s=at.config.sync_retry_cap_s,
+            asked_s=sync.retry_after_s,
+        )
+        names = (
+            ("*",) if at.config.behind_tls_proxy else ()
+        )  # the proxy's name, which it answers for with its certificate
+        app = web.make_app(lambda: looking.status_lines(at.store, at.config, opening.now_ms()), names)
+        _log_to_stderr("debug" if console.manner.verbose else at.config.log_level)
+        console.text(f"serving {address}")
+        console.say("Stop with Ctrl-C. The status page shows no patients' data.")
+        background.start()
+        try:
+            _serve_until_stopped(app, listener)
+        finally:
+            ended = background.stop(LAST_EXCHANGE_S)
+            console.say("stopped")
+    if not ended:  # a thread waits for a slow answer; everything it had is kept, and the next sync repeats the rest
+        console.flush()
+        os._exit(console.Status.DONE)
+
+
+def _log_to_stderr(level: str) -> None:
+    """One JSON object a line: words, codes and counts, never anything of a patient."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def _background_turn(at: Desk) -> Outcome:
+    done = sync.run(at.store, timeout_s=SYNC_TURN_S)
+    return Outcome(more=done.pending_changes > 0 and done.sent_changes > 0)
+
+
+def _serve_until_stopped(app: Any, listener: socket.socket) -> None:
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    # Once it has stopped, uvicorn raises the signal again for whoever handled it before: that is us, and we are done.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(settings).run(sockets=[listener])
+
+
+@contextmanager
+def _only_one(config: NodeConfig) -> Iterator[None]:
+    """One `hwc serve` a home. The lock's file stays; the system frees it with its owner."""
+    try:
+        lock = os.open(config.serve_lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    except OSError as error:
+        raise storage_fault(error, "The node's home cannot be used") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OurFault(
+                "Another 'hwc serve' runs for this home.", code="E_SERVE_RUNNING", next_step="Stop that one first."
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _listening(config: NodeConfig) -> Iterator[socket.socket]:
+    """A socket that is bound before anything is started, so that a taken port is told at once."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((config.host, config.port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            raise OurFault(
+                f"Port {config.port} of {config.host} cannot be used: {error.strerror}.",
+                code="E_PORT_TAKEN" if taken else "E_ADDRESS",
+                next_step="Choose another with --port.",
+            ) from None
+        yield listener

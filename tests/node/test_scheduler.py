@@ -1,0 +1,82 @@
+"""The background sync: its pauses, and that nothing ends it but being told to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwc_node.scheduler import ADVICE_BOUNDS_S, FIRST_RETRY_S, SOONEST_S, BackgroundSync, Outcome, pause_s
+from sync_protocol.errors import NeedsPerson
+
+DRAWS = st.floats(0, 1)
+
+
+@given(st.integers(1, 10_000), DRAWS, st.floats(10, 86_400))
+def test_a_pause_after_failures_is_random_up_to_a_doubling_bound_and_its_cap(
+    failures: int, draw: float, cap_s: float
+) -> None:
+    bound_s = min(cap_s, FIRST_RETRY_S * 2.0 ** min(failures - 1, 60))
+    assert SOONEST_S <= pause_s(failures, 300, cap_s, draw) <= max(SOONEST_S, bound_s)
+    assert pause_s(failures, 300, cap_s, 1.0) == max(SOONEST_S, bound_s)
+
+
+@given(st.integers(1, 100), DRAWS, st.floats(0, 3_600))
+def test_the_hub_is_left_alone_for_as_long_as_it_asked(failures: int, draw: float, asked_s: float) -> None:
+    assert pause_s(failures, 300, 3_600, draw, asked_s=asked_s) >= asked_s
+
+
+@given(DRAWS, st.floats(-1e9, 1e9))
+def test_a_success_is_followed_by_the_interval_or_bounded_advice(draw: float, advised_s: float) -> None:
+    assert 270 <= pause_s(0, 300, 3_600, draw) <= 330
+    low_s, high_s = ADVICE_BOUNDS_S
+    assert 0.9 * low_s <= pause_s(0, 300, 3_600, draw, Outcome(advised_s)) <= 1.1 * high_s
+    assert pause_s(0, 300, 3_600, draw, Outcome(more=True)) == SOONEST_S
+
+
+def _background(exchange: Callable[[], Outcome]) -> BackgroundSync:
+    return BackgroundSync(exchange, interval_s=300, cap_s=3_600, draw=lambda: 0.0)
+
+
+def test_neither_a_coded_error_nor_a_bug_ends_it() -> None:
+    turns: list[int] = []
+    enough = threading.Event()
+
+    def exchange() -> Outcome:
+        turns.append(len(turns))
+        if len(turns) == 1:
+            raise NeedsPerson("revoked", code="E_REVOKED")
+        if len(turns) == 2:
+            raise ZeroDivisionError
+        enough.set()
+        return Outcome()
+
+    background = _background(exchange)
+    background.start()
+    assert enough.wait(20)
+    assert background.stop(10)
+    assert turns == [0, 1, 2]
+
+
+def test_one_exchange_at_a_time_and_none_after_the_stop() -> None:
+    running, most = 0, 0
+    begun, leave = threading.Event(), threading.Event()
+
+    def exchange() -> Outcome:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        begun.set()
+        leave.wait(20)
+        running -= 1
+        return Outcome(more=True)
+
+    background = _background(exchange)
+    background.start()
+    assert begun.wait(20)
+    assert not background.stop(0.2)
+    leave.set()
+    assert background.stop(10)
+    assert (most, running) == (1, 0)
