@@ -59,10 +59,7 @@ def _constant(column: list[int]) -> list[int] | int:
 
 
 def pack(batch: Sequence[Change], own: bytes = b"") -> bytes:
-    """The block of these changes. At most `MAX_CHANGES`; raises TooLarge beyond.
-
-    own: the node that the envelope names as its sender; it is not written again.
-    """
+    """The block of at most `MAX_CHANGES` changes, else TooLarge. own: the envelope's sender, which is not repeated."""
     if len(batch) > MAX_CHANGES:
         raise TooLarge(f"more than {MAX_CHANGES} changes in one block")
     nodes, persons, facilities, afters, kinds, shapes = (_Distinct() for _ in range(6))

@@ -185,7 +185,7 @@ def _sentence(message: str) -> str:
 
 
 def _next(error: HealthSyncError) -> str:
-    return "     " + _sentence(error.next_step)
+    return "     " + error.next_step[:1].upper() + error.next_step[1:]  # no full stop: it may end with a command
 
 
 def misused(message: str) -> None:
