@@ -7,6 +7,7 @@ documentation, no address, header or body of a request is logged; a route is cou
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,6 +33,9 @@ from sync_protocol.errors import HealthSyncError
 MAX_WORKERS: Final = 8  # each holds a connection; more do not help, since feeds are locked while they are written
 WORKER_STOP_S: Final = 60.0  # one pass, at worst on a slow disk
 ROUTES: Final = ("/v1/sync", "/v1/enrol", "/v1/keys", "/healthz", "/readyz", "/metrics")
+MAX_REQUEST_S: Final = (
+    900.0  # the largest request on the slowest link takes a few minutes; nothing is waited for longer
+)
 _FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 _BUCKETS_S: Final = (0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300)  # 300 s: 64 KiB on the slowest link, with stalls
 
@@ -45,6 +49,7 @@ class Hub:
     store: Store
     workers: int = 1
     now_ms: Callable[[], int] = wall_ms
+    max_request_s: float = MAX_REQUEST_S
 
 
 class _Standing(Collector):
@@ -138,27 +143,33 @@ class Workers:
 
 
 class _Counting:
-    """Counts and logs each request by its route; sees neither headers nor bodies."""
+    """Counts, logs and bounds each request by its route; sees neither headers nor bodies."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, limit_s: float) -> None:
         self._app = app
         self._metrics = metrics
+        self._limit_s = limit_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         route = scope["path"] if scope["path"] in ROUTES else "other"
-        begun, status = time.perf_counter(), 500
+        begun, status, begun_answer = time.perf_counter(), 500, False
 
         async def watch(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun_answer
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun_answer = message["status"], True
             await send(message)
 
         try:
-            await self._app(scope, receive, watch)
+            async with asyncio.timeout(self._limit_s):
+                await self._app(scope, receive, watch)
+        except TimeoutError:
+            log.warning("request_timed_out", route=route)
+            if not begun_answer:
+                await Response(status_code=408)(scope, receive, watch)
         finally:
             seconds = time.perf_counter() - begun
             self._metrics.requests.labels(route, str(status)).inc()
@@ -192,7 +203,7 @@ def make_app(hub: Hub) -> FastAPI:
     app = FastAPI(title="hub", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.include_router(make_router(edge, hub.store))
     _add_health(app, hub, workers, metrics)
-    app.add_middleware(_Counting, metrics=metrics)
+    app.add_middleware(_Counting, metrics=metrics, limit_s=hub.max_request_s)
     return app
 
 

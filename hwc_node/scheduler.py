@@ -10,15 +10,18 @@ It refuses to know what an exchange is: it calls a function.
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]  # it brings no types
+from apscheduler.jobstores.base import JobLookupError  # type: ignore[import-untyped]
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
 
 from sync_protocol.errors import HealthSyncError
@@ -26,10 +29,12 @@ from sync_protocol.errors import HealthSyncError
 FIRST_RETRY_S: Final = 10.0  # a link that broke is often back within seconds
 SOONEST_S: Final = 1.0  # jitter may draw nearly nothing; a second lets the machine breathe
 SUCCESS_SPREAD: Final = 0.1  # a tenth earlier or later, so that centres started together do not stay together
-ADVICE_BOUNDS_S: Final = (5.0, 86_400.0)  # what the hub may ask for: not a flood, and not silence for ever
+LONGEST_S: Final = 86_400.0
+ADVICE_BOUNDS_S: Final = (5.0, LONGEST_S)  # what the hub may ask for: not a flood, and not silence for ever
 SYNC_JOB: Final = "sync"
 
 log = structlog.get_logger("hwc.scheduler")
+logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what matters is told here, in this project's words
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,10 @@ def pause_s(
     return asked_s + max(SOONEST_S, draw * min(cap_s, FIRST_RETRY_S * 2.0**doublings))
 
 
+def _in(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
 class BackgroundSync:
     """Calls ``exchange`` again and again in a thread of its own, from `start` until `stop`."""
 
@@ -90,8 +99,15 @@ class BackgroundSync:
         self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
 
     def start(self, first_pause_s: float = 0.0) -> None:
+        self._scheduler.add_job(
+            self._run,
+            "interval",
+            seconds=LONGEST_S,  # until `_next` says better, after each exchange
+            next_run_time=_in(first_pause_s),
+            id=SYNC_JOB,
+            misfire_grace_time=None,  # late is better than never: the machine may have slept for a week
+        )
         self._scheduler.start()
-        self._next(first_pause_s)
 
     def stop(self, patience_s: float) -> bool:
         """No further exchange is begun. Whether the one that runs ended within the patience."""
@@ -101,16 +117,8 @@ class BackgroundSync:
         return self._idle.wait(patience_s)
 
     def _next(self, after_s: float) -> None:
-        if self._stopping.is_set():
-            return
-        self._scheduler.add_job(
-            self._run,
-            "date",
-            run_date=datetime.now(UTC) + timedelta(seconds=after_s),
-            id=SYNC_JOB,
-            replace_existing=True,
-            misfire_grace_time=None,  # late is better than never: the machine may have slept for a week
-        )
+        with suppress(JobLookupError):  # it was stopped a moment ago
+            self._scheduler.modify_job(SYNC_JOB, next_run_time=_in(after_s))
 
     def _run(self) -> None:
         self._idle.clear()

@@ -102,7 +102,7 @@ class Hub:
     now_ms: int = 0
     mistaken: bool = False
     unreadable: set[ChangeId] = field(default_factory=set)
-    unsaved: list[SegmentArrived] = field(default_factory=list)
+    unsaved: list[Envelope] = field(default_factory=list)
 
     def enrol(self, number: int, node: NodeId, facility: FacilityCode) -> None:
         self.disk.nodes[node] = Enrolled(number, facility)
@@ -128,11 +128,11 @@ class Hub:
                     self._take(hello, event, seen, notices)
         session.finish()
         assert hello is not None
-        answer = self._answer(session, hello, seen, notices)
-        for late in self.unsaved:
-            self._keep(wire.node_of(hello), late.envelope)
+        return self._answer(session, hello, seen, notices)
+
+    def restart(self) -> None:
+        """What a power cut leaves of memory: nothing."""
         self.unsaved.clear()
-        return answer
 
     def _enrolled(self, hello: Hello) -> Enrolled:
         enrolled = self.disk.nodes.get(wire.node_of(hello))
@@ -144,7 +144,7 @@ class Hub:
         if isinstance(event, SegmentArrived):
             seen.append(event.envelope.id)
             if self.fault is Fault.ACKNOWLEDGES_FIRST:
-                self.unsaved.append(event)
+                self.unsaved.append(event.envelope)
             else:
                 self._keep(wire.node_of(hello), event.envelope)
         elif isinstance(event, SegmentRefused):
@@ -170,6 +170,9 @@ class Hub:
 
     def admit(self, most: int | None = None) -> None:
         """Admit what is kept, in order of arrival; what waits for its grant goes on waiting."""
+        while self.unsaved:
+            late = self.unsaved.pop(0)
+            self._keep(late.header.sender, late)
         waiting = [name for name, kept in self.disk.segments.items() if kept.state is State.KEPT]
         for name in waiting[:most]:
             self._admit_one(name)

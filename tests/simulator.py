@@ -22,7 +22,7 @@ from sync_protocol.change import Change, ChangeId, FacilityCode, PatientId, Pers
 from sync_protocol.errors import HealthSyncError
 from sync_protocol.keys import Grant
 from sync_protocol.merge import Held
-from sync_protocol.schema import URGENCIES
+from sync_protocol.schema import URGENCIES, field_of
 from tests import naive_merge
 from tests.simulated_disk import Fault, Power, PowerCut
 from tests.simulated_hub import Feed, Hub, tag_of
@@ -95,7 +95,7 @@ class World:
 
     def run(self) -> Verdict:
         problem = ""
-        events = self.chance.randint(30, 110)
+        events = self.chance.randint(40, 160)
         try:
             for _ in range(events):
                 self._event()
@@ -130,6 +130,7 @@ class World:
             self._check_durable()
         if self.chance.random() < RESTART_CHANCE:
             node.restart()
+            self._check_durable()
 
     def _tell(self, line: str) -> None:
         self.trace.append(f"{self.now_ms - START_MS} {line}")
@@ -163,7 +164,7 @@ class World:
     def _open_form(self, node: Node) -> None:
         keys = [key for key in node.disk.records if key.kind in _EDITABLE]
         if keys:
-            key = self.chance.choice(keys)
+            key = self.chance.choice(keys[: self.chance.choice((3, len(keys)))])  # often the same few: conflicts
             patient = node.disk.held[node.disk.records[key][0]].change.patient
             self.forms.append(Form(node, key, patient, node.form(key)))
 
@@ -187,6 +188,8 @@ class World:
         for key in node.disk.records:
             record = node.record(key)
             for name, shown in record.conflicts().items():
+                if field_of(key.kind, name) is None:
+                    continue  # only a program that knows the field can write it
                 writes = {name: shown.live[-1].change.writes[name], "resolution_note": "decided"}
                 self._save(node, key, record.patient, writes, {name: shown.names})
                 return
@@ -314,9 +317,12 @@ class World:
         try:
             act()
         except PowerCut:
-            self.hub.unsaved.clear()
-            self._tell("hub: power cut")
-            self._check_durable()
+            self._restart_hub(self.nodes[0])
+
+    def _restart_hub(self, _node: Node) -> None:
+        self.hub.restart()
+        self._tell("hub: power cut")
+        self._check_durable()
 
     # -- the link ------------------------------------------------------------------------------------------------------
 
@@ -377,9 +383,7 @@ class World:
         except HealthSyncError as error:
             self._tell(f"hub: {error.code}")
         except PowerCut:
-            self.hub.unsaved.clear()
-            self._tell("hub: power cut")
-            self._check_durable()
+            self._restart_hub(self.nodes[0])
         return None
 
     def _hear(self, node: Node, outgoing: Outgoing, answer: bytes | None) -> None:
@@ -589,6 +593,7 @@ _EVENTS: Final[tuple[tuple[Callable[[World, Node], None], int], ...]] = (
     (World._renew_grant, 1),
     (World._flaw, 1),
     (World._rot, 2),
+    (World._restart_hub, 2),
 )
 
 

@@ -38,7 +38,7 @@ class Status(IntEnum):
     INTERRUPTED = 130
 
 
-UNREACHABLE_CODES: Final = frozenset({"E_PG_UNREACHABLE"})
+UNREACHABLE_CODES: Final = frozenset({"E_PG_UNREACHABLE", "E_PG_BUSY"})
 PERSONAL_CODES: Final = frozenset({"E_BAD_REPLY", "E_BAD_CSV", "E_NOT_JSON", "E_BAD_LINE"})
 """Errors about what somebody typed, though the tree counts them as bytes from outside."""
 DRIVERS: Final = frozenset({"psycopg", "sqlalchemy"})

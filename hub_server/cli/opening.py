@@ -35,6 +35,8 @@ from sync_protocol.errors import InvalidValue, NeedsPerson, OurFault
 
 PANEL: Final = "Everywhere"
 MAX_INPUT_BYTES: Final = 64 * 1024 * 1024  # the largest file that any command reads whole
+ADDRESS_FILE: Final = "serve.address"
+MAX_ADDRESS_CHARS: Final = 300
 _DURATION: Final = re.compile(r"([0-9]{1,4})([mhd])")
 _UNIT_MS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -145,6 +147,27 @@ def hub(config: HubConfig | None = None) -> Iterator[Opened]:
             yield Opened(chosen, Store(database, Vault(identity)), running.cluster is not None, running.server_version)
         finally:
             database.close()
+
+
+def remember_address(config: HubConfig, address: str) -> None:
+    """Where this program serves, for the commands beside it; with its number, so that a dead one is not believed."""
+    (config.locks_folder / ADDRESS_FILE).write_text(f"{os.getpid()} {address}\n")
+
+
+def forget_address(config: HubConfig) -> None:
+    (config.locks_folder / ADDRESS_FILE).unlink(missing_ok=True)
+
+
+def address(config: HubConfig) -> str:
+    """What nodes are told: the public URL, else where a hub of this home serves now, else where it would."""
+    if config.public_url is None:
+        try:
+            number, _, serving = (config.locks_folder / ADDRESS_FILE).read_text()[:MAX_ADDRESS_CHARS].partition(" ")
+            os.kill(int(number), 0)
+            return serving.strip()
+        except (OSError, ValueError):
+            pass
+    return config.url
 
 
 def operator() -> str:

@@ -117,13 +117,15 @@ def enrol(
 
     Print a one-time code that enrols one node of this facility, and its QR.
 
-    The code carries the hub's address (public_url, else the host and port it serves on) and the fingerprint of its
-    root key. It works once, until it expires.
+    The code carries the hub's address (public_url, else where it serves now, else the host and port of the settings)
+    and the fingerprint of its root key. It works once, until it expires.
     """
     valid_ms = opening.duration_ms(valid, MAX_VALID_MS)
     at_ms = opening.now_ms()
     with opening.hub() as at, at.database.transaction() as connection:
-        made = nodes.new_code(connection, at.store.vault, facility, at.config.url, valid_ms=valid_ms, now_ms=at_ms)
+        made = nodes.new_code(
+            connection, at.store.vault, facility, opening.address(at.config), valid_ms=valid_ms, now_ms=at_ms
+        )
     expires = documents.time_text(at_ms + valid_ms)
     if as_json:
         console.document("hub.enrol/1", {"code": made.text(), "facility": facility, "expires_at": expires})

@@ -115,7 +115,7 @@ def _status_json(at: Opened, counts: Counts, epoch: bytes, standings: list[Stand
         "version": version(),
         "schema_version": schema.SCHEMA_VERSION,
         "environment": at.config.environment,
-        "url": at.config.url,
+        "url": opening.address(at.config),
         "epoch": epoch.hex(),
         "database": {"private": at.private, "server_version": at.server_version},
         "pending_to_admit": counts.pending_to_admit,
@@ -142,7 +142,7 @@ def _tell_status(at: Opened, counts: Counts, standings: list[Standing]) -> None:
     oldest = f", the oldest of {time_words(counts.oldest_ms)}" if counts.oldest_ms is not None else ""
     console.text(
         f"environment   {at.config.environment}",
-        f"address       {at.config.url}",
+        f"address       {opening.address(at.config)}",
         f"database      {'private' if at.private else 'given'}, PostgreSQL {at.server_version // 10_000}",
         f"pending       {counts.pending_to_admit} segments to admit{oldest}",
         f"no grant yet  {counts.waiting_for_grant} segments",

@@ -71,7 +71,6 @@ def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def _run(config: HubConfig, taken: socket.socket, workers: int, as_json: bool) -> None:
     with opening.hub(config) as at:
-        address = _address(taken)
         app = make_app(Hub(at.store, workers))
         server = _Server(
             uvicorn.Config(
@@ -86,23 +85,29 @@ def _run(config: HubConfig, taken: socket.socket, workers: int, as_json: bool) -
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=STOP_TIMEOUT_S,
             ),
-            address,
+            config,
+            _address(taken),
             as_json,
         )
-        server.run(sockets=[taken])
+        try:
+            server.run(sockets=[taken])
+        finally:
+            opening.forget_address(config)
 
 
 class _Server(uvicorn.Server):
     """Prints the address when requests are answered there."""
 
-    def __init__(self, config: uvicorn.Config, address: str, as_json: bool) -> None:
+    def __init__(self, config: uvicorn.Config, hub: HubConfig, address: str, as_json: bool) -> None:
         super().__init__(config)
+        self._hub = hub
         self._address = address
         self._as_json = as_json
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.should_exit:
+            opening.remember_address(self._hub, self._address)
             if self._as_json:
                 console.line({"schema": "hub.serve/1", "url": self._address, "pid": os.getpid()})
                 console.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import structlog
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from hub_server import logs, registry
 from hub_server.app import Hub, make_app
@@ -78,6 +80,25 @@ def test_what_is_no_exchange_is_a_coded_refusal(client: TestClient) -> None:
     answer = client.post("/v1/sync", content=b"GET / HTTP/1.1")
     assert answer.status_code == 400
     assert answer.json()["code"] == "E_NOT_OUR_ANSWER"
+
+
+def test_a_request_that_never_ends_is_given_up(world: HubWorld) -> None:
+    app = make_app(Hub(world.store, now_ms=lambda: NOW_MS, max_request_s=0.3))
+    sent: list[Message] = []
+
+    async def exchange() -> None:
+        async def stall() -> Message:
+            await asyncio.sleep(MAX_WAIT_S)
+            return {"type": "http.disconnect"}
+
+        async def take(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/sync", "headers": [], "query_string": b"", "app": app}
+        await app(scope, stall, take)
+
+    asyncio.run(exchange())
+    assert sent[0]["status"] == 408
 
 
 def test_a_hub_whose_workers_have_stopped_is_not_ready(world: HubWorld) -> None:
