@@ -13,6 +13,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from sync_protocol import change as changes
@@ -76,7 +77,7 @@ class World:
         self.loss_chance = chance.choice((0.0, 0.2, 0.5))
         self.hub = Hub(chance, Power(chance, self.cut_chance), fault, now_ms=START_MS)
         self.hub.mistaken = chance.random() < 0.4
-        facilities = [FacilityCode(f"HWC{at:06}") for at in range(1, chance.randint(1, 3) + 1)]
+        facilities = [FacilityCode(f"HWC{at:06}") for at in range(1, chance.choice((1, 1, 2, 2, 3)) + 1)]
         self.nodes: list[Node] = []
         for number in range(1, chance.randint(2, 5) + 1):
             facility = facilities[(number - 1) % len(facilities)]
@@ -95,8 +96,9 @@ class World:
 
     def run(self) -> Verdict:
         problem = ""
-        events = self.chance.randint(40, 160)
+        events = self.chance.randint(50, 200)
         try:
+            self._begin_alike()
             for _ in range(events):
                 self._event()
             self._settle()
@@ -106,6 +108,17 @@ class World:
         told = "\n".join((*self.trace, problem, *self._states()))
         state = hashlib.sha256(told.encode()).hexdigest()
         return Verdict(self.seed, problem, state, events, self.exchanges, tuple(self.trace))
+
+    def _begin_alike(self) -> None:
+        """A few good days, so that the centres have something in common to disagree about later."""
+        node = self.nodes[0]
+        for act in (World._register, World._consult, World._sync, World._admit):
+            self._try(act, node)
+        if self.patients:
+            for facility in self.hub.disk.feeds:
+                self._at_hub(partial(self.hub.subscribe, self.patients[0], facility))
+        for other in self.nodes:
+            self._try(World._sync, other)
 
     def _states(self) -> list[str]:
         """One line a machine and a feed: where it stands, and a hash over what it holds."""
@@ -123,13 +136,16 @@ class World:
         node = self.chance.choice(self.nodes)
         names, weights = zip(*_EVENTS, strict=True)
         (act,) = self.chance.choices(names, weights)
+        self._try(act, node)
+        if self.chance.random() < RESTART_CHANCE:
+            node.restart()
+            self._check_durable()
+
+    def _try(self, act: Callable[[World, Node], None], node: Node) -> None:
         try:
             act(self, node)
         except PowerCut:
             self._tell(f"{act.__name__} {node.number}: power cut")
-            self._check_durable()
-        if self.chance.random() < RESTART_CHANCE:
-            node.restart()
             self._check_durable()
 
     def _tell(self, line: str) -> None:
@@ -569,17 +585,17 @@ def _hash_of(held: dict[ChangeId, Held]) -> str:
 
 
 _EDITABLE: Final[dict[str, tuple[str, ...]]] = {
-    "patient": ("phone", "village", "name", "allergies/penicillin", "allergies/latex", "later_field"),
-    "case": ("plan", "examination", "complaints/cough", "entered_in_error", "later_field"),
+    "patient": ("name", "name", "phone", "allergies/penicillin", "allergies/latex", "later_field"),
+    "case": ("plan", "plan", "complaints/cough", "entered_in_error", "later_field"),
     "referral": ("urgency", "reason", "question"),
 }
 
-_EVENTS: Final[tuple[tuple[Callable[[World, Node], None], int], ...]] = (
+_EVENTS: Final[tuple[tuple[Callable[[World, Node], None], float], ...]] = (
     (World._sync, 30),
-    (World._register, 4),
-    (World._consult, 7),
-    (World._open_form, 10),
-    (World._save_form, 9),
+    (World._register, 2),
+    (World._consult, 6),
+    (World._open_form, 18),
+    (World._save_form, 18),
     (World._resolve, 4),
     (World._forbidden, 1),
     (World._admit, 10),
@@ -594,6 +610,7 @@ _EVENTS: Final[tuple[tuple[Callable[[World, Node], None], int], ...]] = (
     (World._flaw, 1),
     (World._rot, 2),
     (World._restart_hub, 2),
+    (World._revoke, 0.2),
 )
 
 
