@@ -9,14 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,23 +20,12 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from bench.places import BIN, HubPlace, Place, StepFailed, hold
 from bench.visits import Visits
 
 CONSULTATIONS: Final = 200
-START_TIMEOUT_S: Final = 60
-COMMAND_TIMEOUT_S: Final = 300
 UNREACHABLE: Final = 5
-BIN: Final = Path(sys.executable).parent
 FIRST, SECOND = "HWC000001", "HWC000002"
-
-
-class StepFailed(Exception):
-    """Something that the demonstration promises did not hold."""
-
-
-def hold(condition: object, what: str) -> None:
-    if not condition:
-        raise StepFailed(what)
 
 
 def say(text: str) -> None:
@@ -61,34 +45,10 @@ class Totals:
 
 
 @dataclass
-class Place:
-    """Where one program keeps itself, and how it is run."""
+class NodePlace(Place):
+    """A node's home, and what its syncs came to."""
 
-    program: str
-    environment: dict[str, str]
     totals: Totals = field(default_factory=Totals)
-
-    def run(self, *words: str, given: str = "", expect: int = 0) -> str:
-        """What the command printed. Raises StepFailed on another exit status."""
-        done = subprocess.run(
-            [str(BIN / self.program), *words],
-            env=os.environ | self.environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode != expect:
-            told = (done.stderr.strip() or done.stdout.strip())[-2000:]
-            raise StepFailed(f"{self.program} {' '.join(words)} ended with {done.returncode}, not {expect}:\n{told}")
-        return done.stdout
-
-    def ask(self, *words: str) -> Any:
-        return json.loads(self.run(*words, "--json"))
-
-    def lines(self, *words: str) -> list[Any]:
-        return [json.loads(line) for line in self.run(*words).splitlines() if line.strip()]
 
     def sync(self) -> Any:
         told = self.ask("sync")
@@ -106,61 +66,17 @@ class Place:
         return answers
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Demo:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.hub = Place(
-            "hub",
-            {
-                "HUB_HOME": str(folder / "hub"),
-                "HUB_PG_FOLDER": str(folder / "pg"),
-                "HUB_PORT": str(self.port),
-                "HUB_PUBLIC_URL": self.url,
-            },
-        )
-        self.nodes: dict[str, Place] = {}
-        self.server: subprocess.Popen[bytes] | None = None
-
-    # -- the hub's server
-
-    def start_hub(self) -> None:
-        with (self.folder / "hub.log").open("ab") as log:
-            self.server = subprocess.Popen(
-                [str(BIN / "hub"), "serve"],
-                env=os.environ | self.hub.environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            hold(self.server.poll() is None, f"hub serve ended: see {self.folder / 'hub.log'}")
-            try:
-                with urllib.request.urlopen(f"{self.url}/readyz", timeout=2):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        raise StepFailed("the hub was not ready in a minute")
-
-    def stop_hub(self) -> None:
-        if self.server is not None:
-            self.server.send_signal(signal.SIGTERM)
-            self.server.wait(START_TIMEOUT_S)
-            self.server = None
+        self.hub = HubPlace.below(folder)
+        self.nodes: dict[str, NodePlace] = {}
 
     # -- the steps
 
     def prepare(self) -> None:
         print("A hub, two facilities, a doctor and three nodes, all on this machine.", flush=True)
-        self.start_hub()
+        self.hub.start()
         self.hub.run("facility", "add", FIRST, "Rampur health and wellness centre")
         self.hub.run("facility", "add", SECOND, "Nallur health and wellness centre")
         self.hub.run("people", "add", "doc00001", "--name", "Dr Kavita Rao", "--registration-number", "KMC 51234")
@@ -169,7 +85,7 @@ class Demo:
             ("Rampur tablet", FIRST, "Ramesh Kumar"),
             ("Nallur laptop", SECOND, "Meena Pillai"),
         ):
-            node = Place(
+            node = NodePlace(
                 "hwc",
                 {
                     "HWC_HOME": str(self.folder / name.replace(" ", "-").lower()),
@@ -184,7 +100,7 @@ class Demo:
 
     def record_offline(self) -> None:
         step(1, "Both facilities record, with the hub stopped")
-        self.stop_hub()
+        self.hub.stop()
         for name, number in (("Rampur laptop", 1), ("Nallur laptop", 2)):
             began = time.monotonic()
             answers = self.nodes[name].take(Visits(number, seed=7).documents(CONSULTATIONS))
@@ -199,7 +115,7 @@ class Demo:
 
     def queue_and_reply(self) -> None:
         step(2, "The hub comes up, the nodes sync, the doctor answers")
-        self.start_hub()
+        self.hub.start()
         for name, node in self.nodes.items():
             told = node.sync()
             hold(told["pending_changes"] == 0, f"{name} still has something to send")
@@ -304,7 +220,8 @@ class Demo:
     def explore(self) -> None:
         laptop = " ".join(f"{name}='{value}'" for name, value in self.nodes["Rampur laptop"].environment.items())
         at_hub = " ".join(f"{name}='{value}'" for name, value in self.hub.environment.items())
-        print(f"\nIt goes on running in {self.folder} (the hub is process {self.server.pid if self.server else '-'}):")
+        process = self.hub.server.pid if self.hub.server else "-"
+        print(f"\nIt goes on running in {self.folder} (the hub is process {process}):")
         print(f"   {laptop} {BIN}/hwc status")
         print(f"   {at_hub} {BIN}/hub status")
         print("   kill the hub's process and remove the folder when you are done")
@@ -404,7 +321,7 @@ def main() -> int:
         status = 130
     finally:
         if not (keep and status == 0):
-            demo.stop_hub()
+            demo.hub.stop()
             if status == 0:
                 shutil.rmtree(folder, ignore_errors=True)
             else:

@@ -1,0 +1,132 @@
+"""Real programs on this machine, each with a home of its own: a hub that serves, nodes that are run command by command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+START_TIMEOUT_S: Final = 60
+COMMAND_TIMEOUT_S: Final = 300
+BIN: Final = Path(sys.executable).parent
+
+
+class StepFailed(Exception):
+    """Something that was promised did not hold."""
+
+
+def hold(condition: object, what: str) -> None:
+    if not condition:
+        raise StepFailed(what)
+
+
+@dataclass
+class Place:
+    """Where one program keeps itself, and how it is run."""
+
+    program: str
+    environment: dict[str, str]
+
+    def run(self, *words: str, given: str = "", expect: int = 0) -> str:
+        """What the command printed. Raises StepFailed on another exit status."""
+        done = subprocess.run(
+            [str(BIN / self.program), *words],
+            env=os.environ | self.environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode != expect:
+            told = (done.stderr.strip() or done.stdout.strip())[-2000:]
+            raise StepFailed(f"{self.program} {' '.join(words)} ended with {done.returncode}, not {expect}:\n{told}")
+        return done.stdout
+
+    def ask(self, *words: str) -> Any:
+        return json.loads(self.run(*words, "--json"))
+
+    def lines(self, *words: str) -> list[Any]:
+        return [json.loads(line) for line in self.run(*words).splitlines() if line.strip()]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class HubPlace(Place):
+    """A hub below a folder, with a PostgreSQL of its own. It can be started, stopped and started again."""
+
+    folder: Path = field(kw_only=True)
+    port: int = field(kw_only=True)
+    server: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def below(cls, folder: Path) -> HubPlace:
+        port = free_port()
+        environment = {
+            "HUB_HOME": str(folder / "hub"),
+            "HUB_PG_FOLDER": str(folder / "pg"),
+            "HUB_PORT": str(port),
+            "HUB_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        }
+        return cls("hub", environment, folder=folder, port=port)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Returns when it is ready. Raises StepFailed."""
+        with (self.folder / "hub.log").open("ab") as log:
+            self.server = subprocess.Popen(
+                [str(BIN / "hub"), "serve"],
+                env=os.environ | self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until_ready(f"{self.url}/readyz", self.server, self.folder / "hub.log")
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.send_signal(signal.SIGTERM)
+            self.server.wait(START_TIMEOUT_S)
+            self.server = None
+
+
+def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Returns once the address answers with success. Raises StepFailed."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        hold(server.poll() is None, f"a server ended: see {log}")
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise StepFailed("a server was not ready in a minute")
+
+
+@contextmanager
+def running_hub(folder: Path) -> Iterator[HubPlace]:
+    hub = HubPlace.below(folder)
+    hub.start()
+    try:
+        yield hub
+    finally:
+        hub.stop()
