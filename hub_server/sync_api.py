@@ -184,7 +184,7 @@ class SyncEdge:
             if node.revoked:
                 notices.append(Notice(NoticeKind.REVOKED, b"", reason="E_REVOKED"))
             head = feed.head(connection, node.facility)
-            cursor = Cursor(feed_page.Position(hello.cursor_position), hello.cursor_hash or feed_page.FIRST_HASH)
+            cursor = Cursor(feed_page.Position(hello.cursor_position), hello.cursor_hash)
             pages: list[Envelope] = []
             grants: list[bytes] = []
             if not feed.holds(connection, node.facility, cursor):
@@ -198,8 +198,7 @@ class SyncEdge:
             b"",
             b"".join(one.segment for one in states if one.state != QUARANTINED),
             b"".join(one.segment for one in states if one.state == ADMITTED),
-            head.position,
-            head.hash,
+            wire.feed_place(head.position, head.hash),
             now_ms,
             nonce,
             self._epoch,

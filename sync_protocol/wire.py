@@ -22,6 +22,8 @@ PREAMBLE: Final = b"HSX1"
 PROTOCOL_VERSION: Final = 1
 MAX_AWAITING: Final = 128  # what one HELLO may ask about: 1 KiB of ids
 MAX_NONCE_BYTES: Final = 16
+POSITION_BYTES: Final = 8
+PLACE_BYTES: Final = POSITION_BYTES + 16  # with the running hash
 MAX_SIGNED_BYTES: Final = 16 * 1024  # HELLO and HEADS: 128 ids of 8 bytes, 64 missing grants, and room to grow
 MAX_UNKNOWN_BYTES: Final = 1024 * 1024  # a frame of a later version: skipped, but not without end
 _MAX_LENGTH_BYTES: Final = 4
@@ -66,15 +68,14 @@ class Frame:
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True):
-    """What a node says first. cursor_hash: 16 bytes, the feed's running hash there. nonce: the last one handed out to
+    """What a node says first. cursor: where it stands on its feed, as `feed_place`. nonce: the last one handed out to
     it, empty at first. awaiting: 8-byte ids of segments without receipts. hub_grant: the newest grant held of the
     hub's making, empty if none. max_answer_bytes: what this link can carry now."""
 
     version: int
     environment: bytes
     node: bytes
-    cursor_position: int
-    cursor_hash: bytes
+    cursor: bytes
     nonce: bytes
     awaiting: bytes
     hub_grant: bytes
@@ -83,21 +84,28 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     hlc: int
 
     @property
+    def cursor_position(self) -> int:
+        return int.from_bytes(self.cursor[:POSITION_BYTES], "big")
+
+    @property
+    def cursor_hash(self) -> bytes:
+        return self.cursor[POSITION_BYTES:]
+
+    @property
     def awaited(self) -> list[EnvelopeId]:
         return split_ids(self.awaiting)
 
 
 class Heads(msgspec.Struct, array_like=True, frozen=True):
     """What the hub answers. hello_hash: of the HELLO it answers. held, admitted: 8-byte ids, of the segments in the
-    request and those awaited. feed_position, feed_hash: the feed's head. interval_s, segment_bytes, retry_after_s:
+    request and those awaited. head: the feed's, as `feed_place`. interval_s, segment_bytes, retry_after_s:
     advice, 0 for none. epoch: 8 bytes drawn when the hub's database was made or put back."""
 
     version: int
     hello_hash: bytes
     held: bytes
     admitted: bytes
-    feed_position: int
-    feed_hash: bytes
+    head: bytes
     hub_time_ms: int
     nonce: bytes
     epoch: bytes
@@ -108,6 +116,14 @@ class Heads(msgspec.Struct, array_like=True, frozen=True):
     audit_head: bytes = b""
     backup_position: int = 0
     keys_serial: int = 0
+
+    @property
+    def feed_position(self) -> int:
+        return int.from_bytes(self.head[:POSITION_BYTES], "big")
+
+    @property
+    def feed_hash(self) -> bytes:
+        return self.head[POSITION_BYTES:]
 
 
 class Notice(msgspec.Struct, array_like=True, frozen=True):
@@ -129,6 +145,12 @@ _FRAME: Final[dict[type[Any], FrameType]] = {
     Heads: FrameType.HEADS,
     Notice: FrameType.NOTICE,
 }
+
+
+def feed_place(position: int, running_hash: bytes) -> bytes:
+    """A place on a feed: the position in 8 bytes, big-endian, and the running hash there in 16. Of one size whatever
+    the position, so that a sync with nothing to do costs the same on an old feed as on a new one."""
+    return position.to_bytes(POSITION_BYTES, "big") + running_hash
 
 
 def sign(message: Signed, signer: Identity, environment: EnvironmentId) -> Frame:
@@ -162,21 +184,21 @@ def verify_signed(payload: bytes, shape: type[Signed], by: Verifier, environment
 
 
 def _check_hello(hello: Hello) -> None:
-    sizes_ok = len(hello.node) == len(hello.environment) == 16 and len(hello.cursor_hash) in (0, 16)
+    sizes_ok = len(hello.node) == len(hello.environment) == 16 and len(hello.cursor) == PLACE_BYTES
     if not sizes_ok or len(hello.nonce) > MAX_NONCE_BYTES or len(hello.hub_grant) not in (0, 16):
         raise Malformed("a hello has an id of the wrong size")
     if len(hello.awaiting) > MAX_AWAITING * ENVELOPE_ID_BYTES or len(hello.awaiting) % ENVELOPE_ID_BYTES:
         raise Malformed(f"a hello awaits more than {MAX_AWAITING} segments, or a broken id")
-    if not (0 <= hello.cursor_position < 1 << 62 and 0 <= hello.hlc < 1 << 64 and abs(hello.wall_ms) < 1 << 62):
+    if not (hello.cursor_position < 1 << 62 and 0 <= hello.hlc < 1 << 64 and abs(hello.wall_ms) < 1 << 62):
         raise Malformed("a hello has a number out of range")
 
 
 def _check_heads(heads: Heads) -> None:
-    if len(heads.hello_hash) != 16 or len(heads.feed_hash) != 16 or len(heads.nonce) > MAX_NONCE_BYTES:
+    if len(heads.hello_hash) != 16 or len(heads.head) != PLACE_BYTES or len(heads.nonce) > MAX_NONCE_BYTES:
         raise Malformed("a heads has an id of the wrong size")
     if len(heads.held) % ENVELOPE_ID_BYTES or len(heads.admitted) % ENVELOPE_ID_BYTES:
         raise Malformed("a heads has a broken segment id")
-    if not (0 <= heads.feed_position < 1 << 62 and 0 <= heads.hub_time_ms < 1 << 47):
+    if not (heads.feed_position < 1 << 62 and 0 <= heads.hub_time_ms < 1 << 47):
         raise Malformed("a heads has a number out of range")
 
 

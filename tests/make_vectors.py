@@ -365,9 +365,20 @@ def _grants() -> Iterator[Vector]:
 # -- frames and pages --------------------------------------------------------------------------------------------------
 
 HELLO: Final = Hello(
-    1, ENVIRONMENT, NODE, 7, b"\x07" * 16, b"a nonce", b"envelope", GRANT.id, 4096, TIME_MS, TIME_MS << 16
+    1,
+    ENVIRONMENT,
+    NODE,
+    wire.feed_place(7, b"\x07" * 16),
+    b"a nonce",
+    b"envelope",
+    GRANT.id,
+    4096,
+    TIME_MS,
+    TIME_MS << 16,
 )
-HEADS: Final = Heads(1, b"\x08" * 16, b"envelope", b"", 9, b"\x09" * 16, TIME_MS, b"fresh", b"an epoch")
+HEADS: Final = Heads(
+    1, b"\x08" * 16, b"envelope", b"", wire.feed_place(9, b"\x09" * 16), TIME_MS, b"fresh", b"an epoch"
+)
 NOTICE: Final = Notice(NoticeKind.QUARANTINED, b"\x08" * 16, b"envelope", [1, 3], "E_NOT_ALLOWED", 0)
 
 

@@ -61,7 +61,7 @@ from tests.strategies import (
     TIME_NOW_MS,
 )
 
-HEADS = Heads(1, bytes(16), b"", b"", 3, b"hash of the feed", TIME_NOW_MS, b"fresh nonce", b"epoch...")
+HEADS = Heads(1, bytes(16), b"", b"", wire.feed_place(3, b"hash of the feed"), TIME_NOW_MS, b"fresh nonce", b"epoch...")
 CHANGES = strategies.batches(3).map(tuple)
 
 

@@ -22,8 +22,9 @@ from tests.strategies import (
     TIME_NOW_MS,
 )
 
-HELLO = Hello(1, ENVIRONMENT, NODE, 7, b"hash of a cursor", b"nonce", b"envelope" * 2, b"", 4096, TIME_NOW_MS, 1 << 60)
-HEADS = Heads(1, b"hash of a hello.", b"", b"envelope", 9, b"hash of a cursor", TIME_NOW_MS, b"nonce", b"epoch...")
+CURSOR = wire.feed_place(7, b"hash of a cursor")
+HELLO = Hello(1, ENVIRONMENT, NODE, CURSOR, b"nonce", b"envelope" * 2, b"", 4096, TIME_NOW_MS, 1 << 60)
+HEADS = Heads(1, b"hash of a hello.", b"", b"envelope", CURSOR, TIME_NOW_MS, b"nonce", b"epoch...")
 PORTAL = b"<!DOCTYPE html><html><head><title>Free Wi-Fi: please sign in</title></head></html>"
 
 frames = st.builds(Frame, st.sampled_from(sorted(FrameType)), st.binary(max_size=300))
@@ -153,13 +154,13 @@ def test_elements_added_by_a_later_version_are_passed_over() -> None:
     [
         {"environment": b"short"},
         {"node": bytes(17)},
-        {"cursor_hash": b"x"},
+        {"cursor": bytes(23)},
+        {"cursor": bytes(25)},
         {"nonce": bytes(17)},
         {"hub_grant": b"x"},
         {"awaiting": bytes(9)},
         {"awaiting": bytes(8 * 129)},
-        {"cursor_position": -1},
-        {"cursor_position": 1 << 62},
+        {"cursor": wire.feed_place(1 << 62, bytes(16))},
         {"hlc": -1},
         {"wall_ms": 1 << 63},
     ],
@@ -174,11 +175,11 @@ def test_a_hello_that_cannot_be_is_refused(altered: dict[str, Any]) -> None:
     "altered",
     [
         {"hello_hash": b"x"},
-        {"feed_hash": b""},
+        {"head": b""},
         {"nonce": bytes(17)},
         {"held": bytes(7)},
         {"admitted": bytes(1)},
-        {"feed_position": -1},
+        {"head": wire.feed_place(1 << 62, bytes(16))},
         {"hub_time_ms": -1},
         {"hub_time_ms": 1 << 47},
     ],
