@@ -32,6 +32,7 @@ NODES: Final = 4
 RECORDS: Final = 50_000
 BATCH_DOCUMENTS: Final = 500  # a request to the plain hub: what it does best with
 TABLES: Final = ("item", "patient", "subscription", "referral", "arrival", "conflicted")
+COPIES: Final = 3
 LOOK_S: Final = 0.02
 PATIENCE_S: Final = 300
 
@@ -125,19 +126,25 @@ def _check_readable(waiting: Sequence[Backlog]) -> None:
 
 
 def _copy_seconds(connection: Connection, facilities: list[str]) -> float:
-    """Seconds of a bare binary COPY of the rows that these facilities have in all tables, into tables alike."""
+    """Seconds of a bare binary COPY of the rows that these facilities have in all tables, into tables alike: the best
+    of a few, so that the comparison is not with a slow moment."""
     rows: dict[str, bytes] = {}
     for table in TABLES:
         query = f"COPY (SELECT * FROM {table} WHERE facility = ANY(%s)) TO STDOUT (FORMAT binary)"
         with connection.cursor() as cursor, cursor.copy(query, (facilities,)) as copy:
             rows[table] = b"".join(bytes(block) for block in copy)
+    return min(_copy_once(connection, rows) for _ in range(COPIES))
+
+
+def _copy_once(connection: Connection, rows: dict[str, bytes]) -> float:
+    for table in rows:
         connection.execute(f"CREATE TABLE copied_{table} (LIKE {table} INCLUDING ALL)")
     began = time.perf_counter()
     for table, content in rows.items():
         with connection.cursor() as cursor, cursor.copy(f"COPY copied_{table} FROM STDIN (FORMAT binary)") as copy:
             copy.write(content)
     seconds = time.perf_counter() - began
-    for table in TABLES:
+    for table in rows:
         connection.execute(f"DROP TABLE copied_{table}")
     return seconds
 

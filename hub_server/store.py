@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub_server import feed, queue
@@ -34,8 +35,7 @@ _DIGEST_BYTES: Final = 16
 _PATIENTS_A_READ: Final = 200  # whole patients at a time: bounds the memory of an export
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True, gc=False):
     """A checked change on its way into the feeds. facility: of the node that sent it, or whose referral it answers."""
 
     facility: FacilityCode

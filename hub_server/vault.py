@@ -172,6 +172,7 @@ class Vault:
     def __init__(self, identity: HubIdentity, wrapper: KeyWrapper | None = None) -> None:
         self.identity = identity
         self._wrapper: KeyWrapper = wrapper or FileWrapper(identity.kek)
+        self._tags = hmac.new(identity.tag_key, digestmod="sha256")  # keyed once: a copy costs less than a key
         self._facilities: dict[str, AESGCM] = {}
         self._patients: dict[bytes, AESGCM] = {}
 
@@ -226,8 +227,9 @@ class Vault:
 
     def tag(self, name: bytes, origin: int, receipt_ms: int) -> bytes:
         """The hub's MAC over change id, origin and receipt, with a key kept outside the database: 8 bytes."""
-        said = name + bytes([origin]) + receipt_ms.to_bytes(8, "big")
-        return hmac.digest(self.identity.tag_key, said, "sha256")[:TAG_BYTES]
+        mac = self._tags.copy()
+        mac.update(name + bytes([origin]) + receipt_ms.to_bytes(8, "big"))
+        return mac.digest()[:TAG_BYTES]
 
     def holds_tag(self, name: bytes, origin: int, receipt_ms: int, tag: bytes) -> bool:
         """Whether this hub once said this of the change."""

@@ -8,7 +8,6 @@ program does not know. This module knows nothing of kinds, policies or who may w
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any, NewType
 
 import msgspec
@@ -40,8 +39,7 @@ MAX_KIND_BYTES = 40
 MAX_FACILITY_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class RecordKey:
+class RecordKey(msgspec.Struct, frozen=True, order=True, gc=False):
     """What a write belongs to. A name in ``supersedes`` counts only for the same record."""
 
     kind: str

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from sync_protocol import canonical, schema
 from sync_protocol.canonical import Value
 from sync_protocol.change import Change, ChangeId, PatientId, RecordKey
@@ -25,8 +27,7 @@ DIGEST_LABEL: Final = b"health-sync digest 1\x00"
 _DIGEST_MASK: Final = (1 << DIGEST_BITS) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, gc=False):
     """A change as a replica holds it. receipt_ms: the hub's time of keeping the first segment that brought it."""
 
     change: Change

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from sync_protocol import change as changes
 from sync_protocol import limits, merge, schema
 from sync_protocol.canonical import Value, encode, normalise
@@ -121,8 +123,7 @@ def own_writes(record: Record | None, person: PersonId, fields: Iterable[str]) -
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True, gc=False):
     """What one record became. digest_delta: to add to its patient's digest, modulo 2^128. conflicts: open ones now.
 
     record is None where nothing had to be folded: one new change without names, the common case of a backlog.
