@@ -17,7 +17,7 @@ from hwc_node import edits, views
 from hwc_node.edits import Base
 from hwc_node.store import KeptRecord, Store
 from hwc_node.views import Conflict, ReferralView
-from sync_protocol import canonical, documents, referral, schema
+from sync_protocol import canonical, documents, exports, referral, schema
 from sync_protocol.canonical import Value
 from sync_protocol.change import Change, ChangeId, PatientId, PersonId, RecordId, RecordKey
 from sync_protocol.errors import InvalidValue
@@ -64,7 +64,7 @@ class Clinic:
 
     def conflict(self, name: str) -> Conflict:
         """The live writes of the field that ``kind/uuid/field`` names, in conflict or not. Raises InvalidValue."""
-        key, field_name = views.parse_conflict_id(name)
+        key, field_name = exports.parse_conflict_id(name)
         kept = self.store.record(key)
         return _conflict_of(_found(kept.record if kept is not None else None, key), field_name)
 
@@ -76,7 +76,7 @@ class Clinic:
 
         shown: the live writes that the person was shown, None for all that are live now.
         """
-        key, field_name = views.parse_conflict_id(name)
+        key, field_name = exports.parse_conflict_id(name)
         with self.store.writing(now_ms) as tx:
             record = _found(tx.record(key), key)
             edit = edits.resolution(record, field_name, choose(record, field_name), note, shown)
@@ -87,7 +87,7 @@ class Clinic:
 
     def undo(self, name: str, note: str | None, now_ms: int) -> list[Change]:
         """Undo a field's resolution: the values it replaced are live again. Raises NeedsPerson (``E_NOT_RESOLVED``)."""
-        key, field_name = views.parse_conflict_id(name)
+        key, field_name = exports.parse_conflict_id(name)
         with self.store.writing(now_ms) as tx:
             record = _found(tx.record(key), key)
             found = edits.undoing(record, field_name, note)
@@ -116,8 +116,8 @@ class Clinic:
         if reply is not None:
             positions = {name: at for one in beside for name, at in one.positions.items()}
             here = self.store.membership.facility
-            unseen = views.unseen_by_doctor(kept.record, reply, others, positions, here)
-        return ReferralView(kept.record, kept.facility, progress, reply, unseen)
+            unseen = exports.unseen_by_doctor(kept.record, reply, others, positions, here)
+        return ReferralView(kept.record, progress, reply, unseen)
 
     # -- names ---------------------------------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ def _conflict_of(record: Record, field_name: str) -> Conflict:
     shown = record.shown(field_name)
     if shown is None:
         raise _no_such("field of this record")
-    return views.conflict(record, field_name, shown)
+    return Conflict(record, field_name, shown)
 
 
 def _no_such(what: str, next_step: str = "'hwc conflicts list' shows what is in conflict") -> InvalidValue:

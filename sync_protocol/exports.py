@@ -140,7 +140,6 @@ def conflict_json(record: Record, field: str, shown: Shown, name_of: NameOf) -> 
         }
         for held in shown.live
     ]
-    began = sorted(at_ms(held) for held in shown.live)
     return {
         "id": conflict_id(record.key, field),
         "kind": record.key.kind,
@@ -151,8 +150,14 @@ def conflict_json(record: Record, field: str, shown: Shown, name_of: NameOf) -> 
         "open": shown.conflict,
         "shown": values[0]["value"],
         "values": values,
-        "since": documents.time_text(began[1] if len(began) > 1 else began[0]),
+        "since": documents.time_text(since_ms(shown)),
     }
+
+
+def since_ms(shown: Shown) -> int:
+    """When the field's live writes became several: the time of the second one."""
+    began = sorted(at_ms(held) for held in shown.live)
+    return began[1] if len(began) > 1 else began[0]
 
 
 def _replaced_json(row: schema.Field | None, field: str, held: Held | None, name: ChangeId) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hwc_node.cli import console, opening, words
 from hwc_node.cli.opening import AsJson, Desk, ShowNames
 from hwc_node.clinic import Settled, parsed_value
 from hwc_node.views import Conflict, ReferralView, Sibling
-from sync_protocol import documents, referral
+from sync_protocol import documents, exports, referral
 from sync_protocol.canonical import Value
 from sync_protocol.change import ChangeId, PatientId, PersonId
 from sync_protocol.errors import InvalidValue
@@ -92,9 +92,9 @@ def _sibling_lines(at: Desk, one: Conflict, number: int, sibling: Sibling, show_
             lines.append(f"     replaced a write that is not here: {item.hex()}")
             continue
         value = item.change.writes.get(one.field)
-        hidden = views.names_a_person(one.key.kind, one.field) and not show_names
+        hidden = exports.names_a_person(one.key.kind, one.field) and not show_names
         said = HIDDEN if hidden else words.said(one.key.kind, one.field, value)
-        lines.append(f"     replaced {said} by {_who(at, item.change.person)}, {words.time(views.at_ms(item))}")
+        lines.append(f"     replaced {said} by {_who(at, item.change.person)}, {words.time(exports.at_ms(item))}")
     return lines
 
 
@@ -282,7 +282,7 @@ def _tell_reply(at: Desk, one: ReferralView, view: Mapping[str, Value], show_nam
     elif one.unseen:
         console.text("", "Written before the hub knew, so the doctor had not seen:")
         for item in one.unseen:
-            hidden = views.names_a_person(item.key.kind, item.field) and not show_names
+            hidden = exports.names_a_person(item.key.kind, item.field) and not show_names
             value = HIDDEN if hidden else words.said(item.key.kind, item.field, item.value)
             console.text(f"  {item.key.kind} {item.field}: {value}, {words.time(item.at_ms)}")
 
@@ -291,7 +291,7 @@ def _tell_reply(at: Desk, one: ReferralView, view: Mapping[str, Value], show_nam
 
 
 def _value(one: Conflict, sibling: Sibling, show_names: bool) -> str:
-    if views.names_a_person(one.key.kind, one.field) and not show_names:
+    if exports.names_a_person(one.key.kind, one.field) and not show_names:
         return HIDDEN
     return words.said(one.key.kind, one.field, sibling.value)
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from hwc_node import cli, views
+from hwc_node import cli
 from hwc_node.cli import console
 from hwc_node.sync import HubOutOfReach, RefusedByHub
-from sync_protocol import documents, errors, keys
+from sync_protocol import documents, errors, exports, keys
 from sync_protocol.schema import KINDS, Writer
 from tests.node.enrolled_home import (
     FACILITY,
@@ -111,7 +111,7 @@ def conflict(home: Home, field: str = "plan", here: str = "rest", there: str = "
     with home.open() as store:
         key = write(store, PERSON, kind, {field: here}, patient=PATIENT)
         arrive(store, kind, {field: there}, 1, record=key.record, patient=PATIENT, now_ms=NOW_MS - 1)
-    return views.conflict_id(key, field)
+    return exports.conflict_id(key, field)
 
 
 # -- exit statuses and words -------------------------------------------------------------------------------------------

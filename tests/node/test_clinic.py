@@ -14,7 +14,7 @@ from hwc_node import edits, views
 from hwc_node.clinic import Clinic, parsed_value
 from hwc_node.store import Store
 from sync_protocol import change as changes
-from sync_protocol import documents, merge
+from sync_protocol import documents, exports, merge
 from sync_protocol.canonical import Value
 from sync_protocol.change import ChangeId, NodeId, PatientId, PersonId, RecordId, RecordKey
 from sync_protocol.errors import HealthSyncError, InvalidValue, NeedsPerson
@@ -61,7 +61,7 @@ def plan_conflict(store: Store) -> tuple[RecordKey, str]:
     """A plan written here and another one written elsewhere, neither knowing of the other."""
     key = write(store, PERSON, "case", {"plan": "rest", "history": "fever"}, patient=PATIENT)
     arrive(store, "case", {"plan": "refer"}, 1, record=key.record, patient=PATIENT, now_ms=NOW_MS - 1_000)
-    return key, views.conflict_id(key, "plan")
+    return key, exports.conflict_id(key, "plan")
 
 
 # -- saving ------------------------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_undoing_brings_back_every_value_as_a_conflict(clinic: Clinic, store: St
 
 def test_what_is_not_in_conflict_is_not_resolved_and_not_undone(clinic: Clinic, store: Store) -> None:
     key = write(store, PERSON, "case", {"plan": "rest"}, patient=PATIENT)
-    name = views.conflict_id(key, "plan")
+    name = exports.conflict_id(key, "plan")
     assert code(lambda: clinic.resolve(name, choosing("1"), None, NOW_MS)) == "E_NOT_IN_CONFLICT"
     assert code(lambda: clinic.undo(name, None, NOW_MS)) == "E_NOT_RESOLVED"
 
@@ -223,7 +223,7 @@ def test_an_element_of_a_set_has_a_name_of_its_own(clinic: Clinic, store: Store)
     other: dict[str, Any] = {"allergies/a/b": {"present": True, "details": {"text": "rash"}}}
     arrive(store, "patient", other, 1, record=PATIENT)
     [one] = clinic.conflicts()
-    assert views.parse_conflict_id(one.id) == (key, "allergies/a/b")
+    assert exports.parse_conflict_id(one.id) == (key, "allergies/a/b")
     assert clinic.resolve(one.id, choosing("2"), None, NOW_MS).left is None
 
 
@@ -234,7 +234,10 @@ def test_a_name_that_is_none_is_refused(clinic: Clinic, name: str) -> None:
 
 def test_a_conflict_that_does_not_exist_is_not_found(clinic: Clinic, store: Store) -> None:
     key, _ = plan_conflict(store)
-    for missing in (views.conflict_id(key, "outcome"), views.conflict_id(RecordKey("case", RecordId(PATIENT)), "plan")):
+    for missing in (
+        exports.conflict_id(key, "outcome"),
+        exports.conflict_id(RecordKey("case", RecordId(PATIENT)), "plan"),
+    ):
         assert code(lambda missing=missing: clinic.conflict(missing)) == "E_NO_SUCH_RECORD"  # type: ignore[misc]
 
 
@@ -338,4 +341,4 @@ def test_undoing_needs_two_values_to_bring_back(clinic: Clinic, store: Store) ->
     names: list[ChangeId] = list(kept.record.live["plan"])
     write(store, PERSON, "case", {"plan": "walk"}, record=key.record, patient=PATIENT, shown={"plan": names})
     with pytest.raises(NeedsPerson):
-        clinic.undo(views.conflict_id(key, "plan"), None, NOW_MS)
+        clinic.undo(exports.conflict_id(key, "plan"), None, NOW_MS)
