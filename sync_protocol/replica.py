@@ -49,17 +49,19 @@ def author(
     """A new change. ``shown``: field → ids of the live writes that the person was shown; they are superseded.
 
     Raises NotAllowed (``E_NOT_OURS``: this side does not write this kind; ``E_IMMUTABLE``: the record exists and is
-    corrected by another record), InvalidValue (``E_UNKNOWN_KIND``, ``E_UNKNOWN_FIELD``, ``E_INVALID_VALUE``),
-    Malformed or TooLarge. A field of ``shown`` that is not written is superseded by nothing and left alone.
+    corrected by another record; choosing among values that it was given at two places is no change of it),
+    InvalidValue (``E_UNKNOWN_KIND``, ``E_UNKNOWN_FIELD``, ``E_INVALID_VALUE``), Malformed or TooLarge. A field of
+    ``shown`` that is not written is superseded by nothing and left alone.
     """
     check_writes(by.writer, key.kind, writes)
-    if existing is not None and existing.changes and schema.KINDS[key.kind].immutable:
+    superseded = {name: list(ids) for name, ids in (shown or {}).items() if name in writes}
+    closed = existing is not None and bool(existing.changes) and schema.KINDS[key.kind].immutable
+    if existing is not None and closed and not _settles(existing, writes, superseded):
         raise NotAllowed(
             f"a {key.kind} cannot be changed once it is saved",
             code="E_IMMUTABLE",
             next_step=f"save a new {key.kind} with corrects set to this id and a correction_reason",
         )
-    superseded = {name: list(ids) for name, ids in (shown or {}).items() if name in writes}
     return changes.make(
         kind=key.kind,
         record=key.record,
@@ -73,6 +75,21 @@ def author(
         writes=dict(writes),
         supersedes=superseded,
     )
+
+
+def _settles(record: Record, writes: Mapping[str, Value], superseded: Mapping[str, Sequence[ChangeId]]) -> bool:
+    """Whether this only decides between values that were written to the record at several places, unseen by each other.
+
+    It says nothing new then: a copied disk may import a measurement twice under one id, and a person has to say which
+    it was. A note why may stand beside it.
+    """
+    for name, value in writes.items():
+        if name == schema.RESOLUTION_NOTE.name:
+            continue
+        said = {encode(held.change.writes[name]) for held in record.changes.values() if name in held.change.writes}
+        if len(said) < 2 or encode(normalise(value)) not in said or not superseded.get(name):
+            return False
+    return bool(superseded)
 
 
 def check_writes(writer: Writer, kind: str, writes: Mapping[str, Value]) -> None:

@@ -211,6 +211,17 @@ def test_undoing_brings_back_every_value_as_a_conflict(clinic: Clinic, store: St
     assert len(clinic.undo(name, None, NOW_MS)) == 2
 
 
+def test_a_measurement_that_two_copies_imported_is_decided_and_undone(clinic: Clinic, store: Store) -> None:
+    key = write(store, PERSON, "vitals", {"pulse_bpm": 80}, patient=PATIENT)
+    arrive(store, "vitals", {"pulse_bpm": 90}, 1, record=key.record, patient=PATIENT)
+    [one] = clinic.conflicts()
+    assert code(lambda: clinic.resolve(one.id, lambda *_: 85, None, NOW_MS)) == "E_IMMUTABLE"
+    assert clinic.resolve(one.id, choosing("2"), "the second one was typed from the slip", NOW_MS).left is None
+    assert list(clinic.conflicts()) == []
+    assert len(clinic.undo(one.id, None, NOW_MS)) == 2
+    assert [again.id for again in clinic.conflicts()] == [one.id]
+
+
 def test_what_is_not_in_conflict_is_not_resolved_and_not_undone(clinic: Clinic, store: Store) -> None:
     key = write(store, PERSON, "case", {"plan": "rest"}, patient=PATIENT)
     name = exports.conflict_id(key, "plan")

@@ -132,6 +132,24 @@ def test_an_immutable_record_is_corrected_by_another() -> None:
     assert _author({"pulse_bpm": 90, "corrects": RECORDS[0], "correction_reason": "typed wrong"}, other)
 
 
+def test_a_value_of_an_immutable_record_that_has_two_is_chosen_and_not_made_up() -> None:
+    key = RecordKey("vitals", RECORDS[0])
+    here, there = _author({"pulse_bpm": 80}, key), _author({"pulse_bpm": 90}, key, by=_by(person=1))
+    record = merge.fold(key, [Held(here), Held(there)])
+    both = {"pulse_bpm": [here.id, there.id]}
+    chosen = _author({"pulse_bpm": 90, "resolution_note": "measured again"}, key, shown=both, existing=record)
+    assert merge.fold(key, [Held(here), Held(there), Held(chosen)]).view()["pulse_bpm"] == 90
+    for writes, shown in (
+        ({"pulse_bpm": 85}, both),
+        ({"pulse_bpm": 90}, {}),
+        ({"resolution_note": "nothing else"}, {}),
+        ({"pulse_bpm": 90, "spo2_percent": 97}, both | {"spo2_percent": [here.id]}),
+    ):
+        with pytest.raises(NotAllowed) as caught:
+            _author(writes, key, shown=shown, existing=record)
+        assert caught.value.code == "E_IMMUTABLE"
+
+
 @pytest.mark.parametrize(
     ("kind", "writes", "code"),
     [
