@@ -29,6 +29,7 @@ QUARANTINED: Final = "quarantined"
 ENROL_INFO: Final = b"health-sync/1 enrolment\x00"
 MAX_NAME_CHARS: Final = 100
 NONCE_BYTES: Final = 8
+_KEPT_A_FETCH: Final = 32  # segments of up to 192 KiB read at once, while looking for a pass's worth
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,20 +340,25 @@ class Waiting:
 
 
 def next_kept(connection: Connection, limit: int, size_bytes: int) -> list[Waiting]:
-    """The next segments to admit, most urgent first, locked for this worker; another worker skips them."""
-    rows = connection.execute(
-        "SELECT seq, node, segment, facility, received_ms, raw FROM arrival WHERE state = 'kept'"
-        " ORDER BY lane, seq LIMIT %s FOR UPDATE SKIP LOCKED",
-        (limit,),
-        binary=True,
-    ).fetchall()
+    """The next segments to admit, most urgent first, locked for this worker; another worker skips them.
+
+    Read some at a time: what is beyond the size is neither fetched nor locked, so that others find it.
+    """
     chosen: list[Waiting] = []
     total = 0
-    for seq, node, segment, facility, received_ms, raw in rows:
-        total += len(raw)
-        if chosen and total > size_bytes:
-            break
-        chosen.append(Waiting(seq, NodeId(node), EnvelopeId(segment), FacilityCode(facility), received_ms, raw))
+    with connection.cursor(name="next_kept") as rows:
+        rows.itersize = _KEPT_A_FETCH
+        rows.execute(
+            "SELECT seq, node, segment, facility, received_ms, raw FROM arrival WHERE state = 'kept'"
+            " ORDER BY lane, seq LIMIT %s FOR UPDATE SKIP LOCKED",
+            (limit,),
+            binary=True,
+        )
+        for seq, node, segment, facility, received_ms, raw in rows:
+            total += len(raw)
+            if chosen and total > size_bytes:
+                break
+            chosen.append(Waiting(seq, NodeId(node), EnvelopeId(segment), FacilityCode(facility), received_ms, raw))
     return chosen
 
 

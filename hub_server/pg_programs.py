@@ -292,6 +292,9 @@ REASONS: Final[tuple[tuple[str, str], ...]] = (
     ("starting up", "it is starting up"),
     ("too many", "it has no free connection"),
     ("connection slots", "it has no free connection"),
+    ("closed the connection", "it broke off the connection"),
+    ("connection is closed", "it broke off the connection"),
+    ("terminating connection", "it was told to break off"),
     ("invalid", "the URL cannot be read"),
 )
 

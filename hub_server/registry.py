@@ -140,8 +140,9 @@ def import_facilities(connection: Connection, vault: Vault, raw: bytes, now_ms: 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """behind_by: items of its facility's feed that it had not applied when it was last seen. clock_error_ms: its clock
-    minus the hub's, then. kept, quarantined: segments of it that wait."""
+    """behind_by: items of its facility's feed that it had not applied when it last asked. What the answer then brought
+    counts until it asks again: only a node can tell that an answer arrived, and it does so by its next cursor.
+    clock_error_ms: its clock minus the hub's, then. kept, quarantined: segments of it that wait."""
 
     node: bytes
     facility: str

@@ -2,7 +2,8 @@
 
 Half duplex: each segment is kept as it arrives (many exchanges' segments in one commit), the request is read to its
 end, then the answer is made from what the database says. No session is kept. What a link cut off loses at most the
-segment in flight; the node learns the rest from its next HELLO.
+segment in flight; the node learns the rest from its next HELLO. When the hub is full, or its database away, the answer
+is 503 with a time to come again: nothing was lost, and a node that knows nothing keeps everything.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,16 +20,26 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from hub_server import feed, nodes
 from hub_server.database import Connection
+from hub_server.gate import Gate, Stay, retry_after_s
+from hub_server.keeper import Keeper
 from hub_server.nodes import ADMITTED, QUARANTINED, WAITING, ArrivalState, Arrived, KnownNode
 from hub_server.store import ORIGINS, Store
 from sync_protocol import change as changes
 from sync_protocol import feed_page, session, wire
 from sync_protocol.change import ChangeId, PatientId
 from sync_protocol.envelope import Envelope, EnvelopeId
-from sync_protocol.errors import HealthSyncError, NotAllowed, TooLarge, UnknownSender, WrongRecipient
+from sync_protocol.errors import (
+    HealthSyncError,
+    NotAllowed,
+    OurFault,
+    TheirBytes,
+    TooLarge,
+    UnknownSender,
+)
 from sync_protocol.feed_page import Cursor, Item, Reference
 from sync_protocol.segment import MAX_REQUEST_BYTES
 from sync_protocol.session import HubSession
@@ -45,8 +54,19 @@ DEFAULT_ANSWER_BYTES: Final = 64 * 1024
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 ITEMS_A_PAGE: Final = 400  # one page is one transaction at the node: about 16 KiB on the wire
 _BYTES_AN_ITEM: Final = 40  # on the wire, as measured; turns the node's limit into a number of items
-_KEEP_GROUP: Final = 256  # segments in one commit at most: bounds its memory
+MAX_SEGMENTS: Final = 2 * wire.MAX_AWAITING  # of one request; a node keeps half as many alive, and all fit in a HEADS
+MAX_GRANTS: Final = 64  # frames of one request: two of each month that a node was away, for longer than two years
+_GRANTS_NAMED: Final = 64  # what a HEADS has room for; the rest is named when these have come
+MAX_STALL_S: Final = 120.0  # without a byte: a link of 2G comes back sooner, or with another request
+_PIECE_BYTES: Final = 64 * 1024  # of an answer: what the server takes before it waits for the link
+_MAX_LENGTH_DIGITS: Final = 12  # of a body's size, as its head says it
 INTERVAL_S: Final = 900
+
+
+class TooSlow(TheirBytes):
+    """A request of which nothing came for too long."""
+
+    default_code = "E_TOO_SLOW"
 
 
 @dataclass(slots=True)
@@ -58,65 +78,26 @@ class _Exchange:
     received: list[EnvelopeId] = field(default_factory=list)
     refused: list[session.SegmentRefused] = field(default_factory=list)
     kept: list[asyncio.Future[None]] = field(default_factory=list)
+    grants: int = 0
+    left: int = 0  # segments beyond what one request may bring: not kept, not named, sent again
 
-
-class Keeper:
-    """Commits the segments of many concurrent exchanges together: one fsync for all that came meanwhile."""
-
-    def __init__(self, store: Store, wake: Callable[[], None]) -> None:
-        self._store = store
-        self._wake = wake
-        self._waiting: list[tuple[Arrived, asyncio.Future[None], asyncio.AbstractEventLoop]] = []
-        self._lock = threading.Lock()
-        self._busy = False
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="keeper")
-
-    def keep(self, arrived: Arrived) -> asyncio.Future[None]:
-        """A future that is done once the segment is durable."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        with self._lock:
-            self._waiting.append((arrived, done, loop))
-            start = not self._busy
-            self._busy = True
-        if start:
-            self._pool.submit(self._drain)
-        return done
-
-    def _drain(self) -> None:
-        while True:
-            with self._lock:
-                group, self._waiting = self._waiting[:_KEEP_GROUP], self._waiting[_KEEP_GROUP:]
-                if not group:
-                    self._busy = False
-                    return
-            error: Exception | None = None
-            try:
-                with self._store.database.transaction() as connection:
-                    nodes.keep(connection, [arrived for arrived, _, _ in group])
-            except Exception as failed:  # noqa: BLE001  # it is told to every exchange that waits
-                error = failed
-            for _, done, loop in group:
-                loop.call_soon_threadsafe(_settle, done, error)
-            self._wake()
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=True)
-
-
-def _settle(done: asyncio.Future[None], error: Exception | None) -> None:
-    if done.cancelled():
-        return
-    if error is None:
-        done.set_result(None)
-    else:
-        done.set_exception(error)
+    @property
+    def count(self) -> int:
+        return len(self.received) + len(self.refused)
 
 
 class SyncEdge:
-    """Carries out exchanges. now_ms: the hub's clock, which dates every receipt."""
+    """Carries out exchanges. now_ms: the hub's clock, which dates every receipt. gate: who comes in."""
 
-    def __init__(self, store: Store, wake: Callable[[], None], now_ms: Callable[[], int], epoch: bytes) -> None:
+    def __init__(
+        self,
+        store: Store,
+        wake: Callable[[], None],
+        now_ms: Callable[[], int],
+        epoch: bytes,
+        gate: Gate | None = None,
+    ) -> None:
+        self.gate = gate or Gate()
         self._store = store
         self._now_ms = now_ms
         self._wake = wake
@@ -126,12 +107,29 @@ class SyncEdge:
     def close(self) -> None:
         self._keeper.close()
 
-    async def exchange(self, stream: AsyncIterator[bytes]) -> bytes:
-        """The answer to one request. Raises HealthSyncError when there can be no signed one."""
-        hub = HubSession(self._store.vault.identity.environment)
+    async def exchange(self, stream: AsyncIterator[bytes], stay: Stay | None = None) -> bytes:
+        """The answer to one request. stay: what the gate gave; the caller ends it. Raises HealthSyncError when there can
+        be no signed answer."""
+        inside = stay or self.gate.enter()
+        try:
+            hub = HubSession(self._store.vault.identity.environment)
+            exchange = await self._read(hub, stream)
+            if exchange.left:
+                log.warning("segments_left", node=exchange.node.node.hex(), segments=exchange.left)
+            if exchange.kept:
+                await asyncio.gather(*exchange.kept)
+            asked_bytes = min(exchange.hello.max_answer_bytes or DEFAULT_ANSWER_BYTES, MAX_ANSWER_BYTES)
+            limit_bytes = inside.room_for_answer(asked_bytes)
+            return await run_in_threadpool(self._answer, hub, exchange, limit_bytes)
+        finally:
+            if stay is None:
+                inside.leave()
+
+    async def _read(self, hub: HubSession, stream: AsyncIterator[bytes]) -> _Exchange:
+        """The whole request; its segments are on their way into the database."""
         exchange: _Exchange | None = None
         size_bytes = 0
-        async for piece in stream:
+        async for piece in _unstalled(stream):
             size_bytes += len(piece)
             if size_bytes > MAX_BODY_BYTES:
                 raise TooLarge(f"a request of more than {MAX_BODY_BYTES} bytes")
@@ -142,38 +140,48 @@ class SyncEdge:
                         await self._take(exchange, behind)
                 elif exchange is not None:
                     await self._take(exchange, event)
+            if exchange is not None and self.gate.is_crowded:
+                await asyncio.gather(*exchange.kept)
         hub.finish()
         if exchange is None:
             raise UnknownSender("a request without a hello")
-        if exchange.kept:
-            await asyncio.gather(*exchange.kept)
-        return await run_in_threadpool(self._answer, hub, exchange)
+        return exchange
 
     def _find(self, hello: Hello) -> KnownNode:
         with self._store.database.transaction() as connection:
             return nodes.find(connection, wire.node_of(hello))
 
     async def _take(self, exchange: _Exchange, event: session.HubEvent) -> None:
-        if isinstance(event, session.SegmentArrived):
+        if isinstance(event, session.SegmentArrived | session.SegmentRefused) and exchange.count >= MAX_SEGMENTS:
+            exchange.left += 1
+        elif isinstance(event, session.SegmentArrived):
             exchange.received.append(event.envelope.id)
-            exchange.kept.append(self._keeper.keep(Arrived(exchange.node, event.envelope, self._now_ms())))
+            exchange.kept.append(self._keep(Arrived(exchange.node, event.envelope, self._now_ms())))
         elif isinstance(event, session.SegmentRefused):
             log.warning("segment_refused", node=exchange.node.node.hex(), code=event.error.code)
             exchange.refused.append(event)
-        elif isinstance(event, session.HubGrantArrived):
+        elif isinstance(event, session.HubGrantArrived) and exchange.grants < MAX_GRANTS:
+            exchange.grants += 1
             await run_in_threadpool(self._keep_grant, exchange.node, event.payload)
+
+    def _keep(self, arrived: Arrived) -> asyncio.Future[None]:
+        size_bytes = len(arrived.envelope.raw)
+        self.gate.hold(size_bytes)
+        kept = self._keeper.keep(arrived)
+        kept.add_done_callback(lambda _: self.gate.free(size_bytes))
+        return kept
 
     def _keep_grant(self, node: KnownNode, payload: bytes) -> None:
         try:
             with self._store.database.transaction() as connection:
                 nodes.keep_grant(connection, self._store.vault, node, payload, self._now_ms())
-        except (WrongRecipient, NotAllowed) as error:
+        except TheirBytes as error:  # it is as if it had not come: HEADS names what is missing
             log.warning("grant_refused", node=node.node.hex(), code=error.code)
         self._wake()
 
     # -- the answer
 
-    def _answer(self, hub: HubSession, exchange: _Exchange) -> bytes:
+    def _answer(self, hub: HubSession, exchange: _Exchange, limit_bytes: int) -> bytes:
         identity = self._store.vault.identity
         now_ms = self._now_ms()
         with self._store.database.transaction() as connection:
@@ -190,7 +198,7 @@ class SyncEdge:
             if not feed.holds(connection, node.facility, cursor):
                 notices.append(Notice(NoticeKind.CURSOR, b"", reason="E_CURSOR", position=head.position))
             elif head.position > cursor.position and not node.revoked:
-                pages, grants = self._pages(connection, exchange, cursor, set(named), now_ms)
+                pages, grants = self._pages(connection, exchange, cursor, set(named), now_ms, limit_bytes)
             nonce = os.urandom(nodes.NONCE_BYTES)
             self._note_seen(connection, exchange, now_ms, nonce)
         heads = Heads(
@@ -202,18 +210,23 @@ class SyncEdge:
             now_ms,
             nonce,
             self._epoch,
-            grants_missing=sorted({one.grant for one in states if one.state == WAITING}),
+            grants_missing=[*sorted({one.grant for one in states if one.state == WAITING})[:_GRANTS_NAMED]],
             interval_s=INTERVAL_S,
         )
         return hub.answer(heads, identity.signing, notices=notices, grants=grants, pages=pages)
 
     def _pages(
-        self, connection: Connection, exchange: _Exchange, cursor: Cursor, named: set[EnvelopeId], now_ms: int
+        self,
+        connection: Connection,
+        exchange: _Exchange,
+        cursor: Cursor,
+        named: set[EnvelopeId],
+        now_ms: int,
+        limit: int,
     ) -> tuple[list[Envelope], list[bytes]]:
-        """Pages after the cursor, as many as the node's limit allows; at least one."""
+        """Pages after the cursor, as many as the limit in bytes allows; at least one."""
         identity = self._store.vault.identity
         grant, frame = nodes.hub_grant(connection, self._store.vault, exchange.node, now_ms)
-        limit = min(exchange.hello.max_answer_bytes or DEFAULT_ANSWER_BYTES, MAX_ANSWER_BYTES)
         wanted = max(1, limit // _BYTES_AN_ITEM)
         pages: list[Envelope] = []
         sent = 0
@@ -283,13 +296,52 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-_STATUS: Final[dict[type[HealthSyncError], int]] = {UnknownSender: 403, NotAllowed: 403, TooLarge: 413}
+async def _unstalled(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same pieces. Raises TooSlow when the next one does not come."""
+    while True:
+        try:
+            async with asyncio.timeout(MAX_STALL_S):
+                piece = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise TooSlow("nothing more of the request came") from None
+        yield piece
+
+
+_STATUS: Final[dict[type[HealthSyncError], int]] = {
+    UnknownSender: 403,
+    NotAllowed: 403,
+    TooLarge: 413,
+    TooSlow: 408,
+}
 
 
 def refusal(error: HealthSyncError) -> Response:
     """An error as an answer, where no signed one can be given. Never carries what came."""
     body = {"code": error.code, "message": error.message, "next": error.next_step}
-    return Response(json.dumps(body), _STATUS.get(type(error), 400), media_type="application/json")
+    ours = isinstance(error, OurFault)
+    headers = {"Retry-After": str(retry_after_s())} if ours else None
+    status = 503 if ours else _STATUS.get(type(error), 400)
+    return Response(json.dumps(body), status, headers, media_type="application/json")
+
+
+class _Answer(Response):
+    """An answer handed over as the link takes it; the request's stay ends with it."""
+
+    def __init__(self, whole: bytes, stay: Stay) -> None:
+        super().__init__(whole, media_type=MEDIA_TYPE)
+        self._stay = stay
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for at in range(0, len(self.body), _PIECE_BYTES):
+                piece = self.body[at : at + _PIECE_BYTES]
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._stay.leave()
 
 
 def make_router(edge: SyncEdge, store: Store) -> APIRouter:
@@ -302,25 +354,49 @@ def make_router(edge: SyncEdge, store: Store) -> APIRouter:
 
     @router.post("/enrol")
     async def enrol(request: Request) -> Response:
-        try:
-            sealed = await _body(request, MAX_ENROL_BYTES)
-            return Response(await run_in_threadpool(_enrol, store, sealed), media_type=MEDIA_TYPE)
-        except HealthSyncError as error:
-            log.warning("enrolment_refused", code=error.code)
-            return refusal(error)
+        async def carry(stay: Stay) -> bytes:
+            return await run_in_threadpool(_enrol, store, await _body(request, MAX_ENROL_BYTES))
+
+        return await _inside(edge.gate, request, MAX_ENROL_BYTES, carry)
 
     @router.post("/sync")
     async def sync(request: Request) -> Response:
-        try:
-            return Response(await edge.exchange(request.stream()), media_type=MEDIA_TYPE)
-        except HealthSyncError as error:
-            log.warning("exchange_refused", code=error.code)
-            return refusal(error)
-        except ClientDisconnect:
-            log.info("exchange_broke_off")
-            return Response(status_code=400)
+        async def carry(stay: Stay) -> bytes:
+            return await edge.exchange(request.stream(), stay)
+
+        return await _inside(edge.gate, request, MAX_BODY_BYTES, carry)
 
     return router
+
+
+async def _inside(
+    gate: Gate, request: Request, limit_bytes: int, carry: Callable[[Stay], Awaitable[bytes]]
+) -> Response:
+    """Carry a request out inside the gate, or refuse it at its head."""
+    stay: Stay | None = None
+    try:
+        stay = gate.enter(_declared(request, limit_bytes))
+        return _Answer(await carry(stay), stay)
+    except BaseException as error:
+        if stay is not None:
+            stay.leave()
+        if isinstance(error, HealthSyncError):
+            log.warning("request_refused", route=request.url.path, code=error.code)
+            return refusal(error)
+        if isinstance(error, ClientDisconnect):
+            log.info("request_broke_off", route=request.url.path)
+            return Response(status_code=400)
+        raise
+
+
+def _declared(request: Request, limit_bytes: int) -> int | None:
+    """The body's size, where the head says it: what is too large is refused without reading it."""
+    said = request.headers.get("content-length", "")
+    if not said.isdecimal():
+        return None
+    if len(said) > _MAX_LENGTH_DIGITS or int(said) > limit_bytes:
+        raise TooLarge(f"a request of more than {limit_bytes} bytes")
+    return int(said)
 
 
 def _enrol(store: Store, sealed: bytes) -> bytes:
@@ -330,7 +406,7 @@ def _enrol(store: Store, sealed: bytes) -> bytes:
 
 async def _body(request: Request, limit_bytes: int) -> bytes:
     whole = bytearray()
-    async for piece in request.stream():
+    async for piece in _unstalled(request.stream()):
         whole += piece
         if len(whole) > limit_bytes:
             raise TooLarge(f"a request of more than {limit_bytes} bytes")

@@ -8,7 +8,7 @@ Times are milliseconds since 1970 UTC; ids are 16 bytes unless said otherwise.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 
@@ -106,7 +106,10 @@ class Referral(SQLModel, table=True):
     """A referral in the doctors' queue. urgency: 0 emergency, 1 urgent, 2 routine. Derived from the records."""
 
     __tablename__ = "referral"
-    __table_args__ = (Index("referral_queue", "status", "urgency", "received_ms"),)
+    __table_args__ = (
+        Index("referral_queue", "status", "urgency", "received_ms"),
+        Index("referral_name", "referral"),
+    )
     facility: str = Field(primary_key=True)
     referral: bytes = Field(sa_column=_bytes(primary=True))
     patient: bytes = Field(sa_column=_bytes())
@@ -123,6 +126,7 @@ class Conflicted(SQLModel, table=True):
     """A record with open conflicts. Which fields they are stands only in the encrypted changes."""
 
     __tablename__ = "conflicted"
+    __table_args__ = (Index("conflicted_record", "record"),)
     facility: str = Field(primary_key=True)
     record: bytes = Field(sa_column=_bytes(primary=True))
     kind: str
@@ -184,6 +188,10 @@ class Arrival(SQLModel, table=True):
     """
 
     __tablename__ = "arrival"
+    __table_args__ = (
+        Index("arrival_kept", "lane", "seq", postgresql_where=text("state = 'kept'")),
+        Index("arrival_waiting", "grant_id", postgresql_where=text("state = 'waiting'")),
+    )
     node: bytes = Field(sa_column=_bytes(primary=True))
     segment: bytes = Field(sa_column=_bytes(primary=True))
     seq: int = Field(sa_column=_big())
@@ -201,6 +209,10 @@ class Quarantine(SQLModel, table=True):
     """What could not be admitted. row: of the segment, -1 for all of it. verdict: open, released, admitted."""
 
     __tablename__ = "quarantine"
+    __table_args__ = (
+        Index("quarantine_segment", "segment", "node"),
+        Index("quarantine_open", "node", postgresql_where=text("verdict = 'open'")),
+    )
     id: int = Field(sa_column=Column(BigInteger, primary_key=True))
     facility: str
     node: bytes = Field(sa_column=_bytes())

@@ -147,7 +147,9 @@ def list_nodes(facility: OfFacility = None, as_json: AsJson = False) -> None:
       hub nodes list
       hub nodes list --facility HWC000001 --json
 
-    List the nodes: when each was last seen, how far it is behind its feed, and how wrong its clock is.
+    List the nodes: when each was last seen, how far it was behind its feed then, and how wrong its clock is.
+
+    What it was sent the last time counts as missing until it asks again: only then does it say what arrived.
     """
     with opening.hub() as at, at.database.transaction() as connection:
         found = registry.list_nodes(connection, facility)

@@ -56,6 +56,17 @@ def module_folder() -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_forgotten() -> Iterator[None]:
+    """A hub begun without naming its home would keep a cluster of this user's own: here it is found out instead."""
+    with throwaway_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        forgotten = folder / "forgotten"
+        patch.setenv("HUB_HOME", str(forgotten))
+        patch.setenv("HUB_PG_FOLDER", str(forgotten / "pg"))
+        yield
+        assert not forgotten.exists(), "a test began a hub, or ran a command, without naming a home"
+
+
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[Running]:
     """The worker's cluster, stopped and removed at the end. Leave its database ``hub`` alone."""
@@ -65,11 +76,25 @@ def postgres_cluster() -> Iterator[Running]:
             yield running
 
 
-@pytest.fixture
-def database_url(postgres_cluster: Running) -> Iterator[str]:
+@contextmanager
+def fresh_database(cluster: Running) -> Iterator[str]:
     """The URL of a fresh empty database, usable by psycopg and SQLAlchemy; dropped afterwards."""
     name = f"test_{next(_numbers)}"
-    with psycopg.connect(postgres_cluster.url, autocommit=True) as connection:
+    with psycopg.connect(cluster.url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-        yield urlsplit(postgres_cluster.url)._replace(path=f"/{name}").geturl()
+        yield urlsplit(cluster.url)._replace(path=f"/{name}").geturl()
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(postgres_cluster: Running) -> Iterator[str]:
+    """A database for one test."""
+    with fresh_database(postgres_cluster) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_database_url(postgres_cluster: Running) -> Iterator[str]:
+    """One for the tests of a module together."""
+    with fresh_database(postgres_cluster) as url:
+        yield url
