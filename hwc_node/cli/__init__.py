@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hwc_node.cli import console, deciding, looking, moving, opening, records
+from hwc_node.cli import console, deciding, looking, moving, opening, records, slots
 from hwc_node.cli.console import Status
 
 PROGRAM = "hwc"
@@ -26,6 +26,7 @@ def _group() -> typer.Typer:
 app = _group()
 conflicts = _group()
 referrals = _group()
+key = _group()
 
 
 @opening.group(app)
@@ -87,6 +88,20 @@ def referrals_group(
         deciding.list_referrals(status, as_json, show_names)
 
 
+@opening.group(key)
+def key_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
+    """\b
+    Examples:
+      hwc key list
+      hwc key add "Ramesh Kumar"
+      hwc key change
+
+    Who can unlock this node: a slot for each person, opened by their own passphrase.
+    """
+    if context.invoked_subcommand is None:
+        slots.list_slots(as_json)
+
+
 opening.command(app, "enrol", "Make this node's database and enrol it at the hub.")(moving.enrol)
 opening.command(app, "import", "Take in records, one a line.")(records.import_command)
 opening.command(app, "export", "Print what this node holds, a record a line.")(records.export_command)
@@ -103,6 +118,11 @@ opening.command(referrals, "show", "Show one referral, its reply, and what the d
     deciding.show_referral
 )
 app.add_typer(referrals, name="referrals", short_help="Where the referrals stand.")
+opening.command(key, "list", "List who can unlock this node.")(slots.list_slots)
+opening.command(key, "add", "Give another person a slot.")(slots.add)
+opening.command(key, "remove", "Take a person's slot away.")(slots.remove)
+opening.command(key, "change", "Change your own passphrase.")(slots.change)
+app.add_typer(key, name="key", short_help="Who can unlock this node.")
 opening.command(app, "doctor", "Check this node, and name what mends it.")(looking.doctor)
 opening.command(app, "serve", "Sync in the background, with a local status page.")(moving.serve)
 

@@ -31,7 +31,7 @@ from sync_protocol.change import PersonId
 from sync_protocol.errors import InvalidValue, NeedsPerson
 
 PASSPHRASE_VARIABLE: Final = "HWC_PASSPHRASE"
-PASSPHRASE_FD_VARIABLE: Final = "HWC_PASSPHRASE_FD"
+FD_SUFFIX: Final = "_FD"
 PERSON_VARIABLE: Final = "HWC_PERSON_NAME"
 CODE_VARIABLE: Final = "HWC_ENROL_CODE"
 PANEL: Final = "Everywhere"
@@ -64,6 +64,7 @@ class Desk:
     store: Store
     person: PersonId
     clinic: Clinic
+    unlocked: Unlocked
 
 
 class _Everywhere:
@@ -122,7 +123,7 @@ def desk(**flags: str | int | float | bool | None) -> Iterator[Desk]:
     config = configured(**flags)
     unlocked = _unlock(config)
     with Store.open(config, unlocked.key) as store:
-        yield Desk(config, store, unlocked.person, Clinic(store, unlocked.person))
+        yield Desk(config, store, unlocked.person, Clinic(store, unlocked.person), unlocked)
 
 
 def _unlock(config: NodeConfig) -> Unlocked:
@@ -131,13 +132,16 @@ def _unlock(config: NodeConfig) -> Unlocked:
     return keystore.unlock(config.slots_path, passphrase("Passphrase: "), name)
 
 
-def passphrase(question: str, *, twice: bool = False) -> str:
-    """From the environment, a file descriptor, or the terminal. Raises NeedsPerson (``E_NO_PASSPHRASE``)."""
-    if (given := os.environ.get(PASSPHRASE_VARIABLE)) is not None:
+def passphrase(question: str, *, twice: bool = False, variable: str = PASSPHRASE_VARIABLE) -> str:
+    """From the environment, a file descriptor, or the terminal. Raises NeedsPerson (``E_NO_PASSPHRASE``).
+
+    variable: of the environment; the one with ``_FD`` behind its name holds the number of a descriptor.
+    """
+    if (given := os.environ.get(variable)) is not None:
         return given
-    if (descriptor := os.environ.get(PASSPHRASE_FD_VARIABLE)) is not None:
-        return _from_descriptor(descriptor)
-    _require_terminal("passphrase", PASSPHRASE_VARIABLE, "E_NO_PASSPHRASE")
+    if (descriptor := os.environ.get(variable + FD_SUFFIX)) is not None:
+        return _from_descriptor(descriptor, variable + FD_SUFFIX)
+    _require_terminal("passphrase", variable, "E_NO_PASSPHRASE")
     first = _ask_secretly(question)
     if twice and _ask_secretly("The same again: ") != first:
         raise InvalidValue("The two passphrases differ.", field="passphrase", code="E_PASSPHRASES_DIFFER")
@@ -152,6 +156,18 @@ def person_name() -> str:
     sys.stderr.write("Your name, as colleagues know you: ")
     sys.stderr.flush()
     return sys.stdin.readline().strip()
+
+
+def confirm(question: str) -> None:
+    """Ask at the terminal; anything but yes raises NeedsPerson (``E_NOT_CONFIRMED``), and so does having no terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise NeedsPerson(
+            "This asks for a confirmation, and there is no terminal.", code="E_NOT_CONFIRMED", next_step="Give --yes"
+        )
+    sys.stderr.write(f"{console.plain(question)} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
+        raise NeedsPerson("Nothing was changed.", code="E_NOT_CONFIRMED")
 
 
 def _require_terminal(what: str, variable: str, code: str) -> None:
@@ -177,7 +193,7 @@ def _ask_secretly(question: str) -> str:
         raise KeyboardInterrupt from None
 
 
-def _from_descriptor(text: str) -> str:
+def _from_descriptor(text: str, variable: str) -> str:
     """One line from a file descriptor that the caller opened, such as ``HWC_PASSPHRASE_FD=3 hwc sync 3<file``."""
     try:
         with os.fdopen(int(text), "rb") as opened:
@@ -186,5 +202,5 @@ def _from_descriptor(text: str) -> str:
         raise NeedsPerson(
             "The passphrase cannot be read from the file descriptor.",
             code="E_NO_PASSPHRASE",
-            next_step=f"{PASSPHRASE_FD_VARIABLE} is the number of an open descriptor with a line of text.",
+            next_step=f"{variable} is the number of an open descriptor with a line of text.",
         ) from None

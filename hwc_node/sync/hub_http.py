@@ -192,6 +192,8 @@ def _check_status(response: httpx.Response) -> None:
         wait_s = min(float(asked), MAX_RETRY_AFTER_S) if re.fullmatch(r"[0-9]{1,6}", asked) else 0.0
         step = f"Everything is kept here. Try again in {wait_s:.0f} seconds." if wait_s else ""
         raise HubOutOfReach("The hub is busy.", code="E_HUB_BUSY", next_step=step, retry_after_s=wait_s)
+    if status == httpx.codes.REQUEST_TIMEOUT:
+        raise HubOutOfReach("The link was so slow that the hub gave the exchange up.", code=LINK_BROKE)
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
         raise HubOutOfReach(f"The hub failed to answer (status {status}).", code="E_HUB_FAILED")
     code, message = _refusal(response)

@@ -13,17 +13,16 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hwc_node import cli
 from hwc_node.cli import console
 from hwc_node.sync import HubOutOfReach, RefusedByHub
 from sync_protocol import documents, errors, exports, keys
 from sync_protocol.schema import KINDS, Writer
+from tests.node.command_line import Runner, point_at
 from tests.node.enrolled_home import (
     FACILITY,
     NOW_MS,
@@ -46,41 +45,8 @@ PLANTED = "Kumudini Planted"
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """An enrolled home that the environment points at."""
     made = make_home(tmp_path)
-    for name in [name for name in os.environ if name.startswith("HWC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HWC_HOME", str(made.config.home))
-    monkeypatch.setenv("HWC_PASSPHRASE", PASSPHRASE)
+    point_at(made, monkeypatch)
     return made
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What a command answered, said and ended with."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-    @property
-    def shape(self) -> Any:
-        return json.loads(self.out)
-
-
-class Runner:
-    """Runs commands in this process."""
-
-    def __init__(self, capture: pytest.CaptureFixture[bytes]) -> None:
-        self._capture = capture
-
-    def __call__(self, *arguments: str) -> Ended:
-        self._capture.readouterr()
-        status = cli.run(arguments)
-        out, err = self._capture.readouterr()
-        return Ended(status, out.decode(), err.decode())
 
 
 @pytest.fixture
@@ -266,7 +232,8 @@ def test_an_import_that_is_killed_has_kept_every_line_it_told(home: Home, hwc: R
         assert ran.stdout is not None
         told = [json.loads(ran.stdout.readline()) for _ in range(200)]
         ran.send_signal(signal.SIGKILL)
-        rest, _ = ran.communicate(timeout=20)
+        rest = ran.stdout.read()  # not `communicate`, which would miss what `readline` has read ahead
+        ran.wait(20)
     told += [json.loads(line) for line in rest.splitlines(keepends=True) if line.endswith(b"\n")]
     kept = {line["id"] for line in hwc("export", "--kind", "case").lines}
     assert 200 <= len(kept) < len(lines)
