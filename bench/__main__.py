@@ -1,6 +1,6 @@
 """`make bench`: the benchmarks, as a table, or with --json one object a line.
 
-python -m bench [--json] [--rounds N] [--records N] [ingest] [idle] [wire]
+python -m bench [--json] [--rounds N] [--records N] [BENCH …]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import idle, ingest, wire
+from bench import idle, ingest, pull, save, wire
 from bench.figures import Figure, print_table
 from bench.places import StepFailed
 
@@ -23,14 +23,18 @@ ROUNDS: Final = 3
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description="The benchmarks. See bench/README.md.")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of ingest; the median is shown")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of pull and ingest; the median is shown")
     parser.add_argument("--records", type=int, default=ingest.RECORDS, help="of a round of ingest")
     parser.add_argument("--keep", action="store_true", help="leave the folder with the logs")
-    parser.add_argument("bench", nargs="*", metavar="BENCH", help="wire, idle, ingest; without one all of them")
+    parser.add_argument(
+        "bench", nargs="*", metavar="BENCH", help="wire, idle, save, pull, ingest; without one all of them"
+    )
     asked = parser.parse_args()
     known: dict[str, Callable[[Path], list[Figure]]] = {
         "wire": lambda _folder: wire.run(),
         "idle": idle.run,
+        "save": save.run,
+        "pull": lambda folder: pull.run(folder, asked.rounds),
         "ingest": lambda folder: ingest.run(folder, asked.rounds, asked.records),
     }
     if unknown := set(asked.bench) - set(known):
