@@ -371,7 +371,9 @@ class Store:
         authored = []
         for entry in entries:
             stamp = hlc.tick(stamp, now_ms)
-            by = Author(writer, facility, self.vault.identity.hub, person, stamp, now_ms, os.urandom(16))
+            by = Author(
+                writer, facility, self.vault.identity.hub, person, stamp, now_ms, self.vault.salt_of(entry.patient)
+            )
             existing = self.record(connection, facility, entry.patient, entry.key)
             authored.append(replica.author(by, entry.key, entry.patient, entry.writes, entry.shown, existing=existing))
         connection.execute("UPDATE setting SET value = %s WHERE key = 'hlc'", (stamp.to_bytes(8, "big"),))

@@ -12,7 +12,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -234,19 +234,22 @@ class SyncEdge:
             stored = feed.after(connection, exchange.node.facility, cursor.position, min(wanted, ITEMS_A_PAGE))
             if not stored:
                 break
-            page = feed_page.seal(
-                cursor,
-                self._items(connection, stored, named),
-                grant=grant,
-                sender=identity.hub,
-                signer=identity.signing,
-                nonce=os.urandom(12),
-            )
-            for one in stored:
-                cursor = cursor.after(one.tag)
-            pages.append(page)
-            sent += len(page.raw)
-            wanted -= len(stored)
+            for part in _sized(stored, named):
+                page = feed_page.seal(
+                    cursor,
+                    self._items(connection, part, named),
+                    grant=grant,
+                    sender=identity.hub,
+                    signer=identity.signing,
+                    nonce=os.urandom(12),
+                )
+                for one in part:
+                    cursor = cursor.after(one.tag)
+                pages.append(page)
+                sent += len(page.raw)
+                wanted -= len(part)
+                if sent >= limit:
+                    break
         return pages, [] if exchange.hello.hub_grant == grant.id else [frame]
 
     def _items(self, connection: Connection, stored: Sequence[feed.Stored], named: set[EnvelopeId]) -> list[Item]:
@@ -275,6 +278,18 @@ class SyncEdge:
                 exchange.node.node,
             ),
         )
+
+
+def _sized(stored: Sequence[feed.Stored], named: set[EnvelopeId]) -> Iterator[Sequence[feed.Stored]]:
+    """The items in parts of which each fits a page, even where nothing of it compresses."""
+    begun = size_bytes = 0
+    for at, one in enumerate(stored):
+        one_bytes = 0 if one.segment in named else len(one.payload)
+        if at > begun and size_bytes + one_bytes > feed_page.PAGE_BYTES:
+            yield stored[begun:at]
+            begun, size_bytes = at, 0
+        size_bytes += one_bytes
+    yield stored[begun:]
 
 
 def _refusals(exchange: _Exchange) -> list[Notice]:

@@ -37,6 +37,7 @@ from sync_protocol.keys import (
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+SALT_BYTES: Final = 16
 _CACHED_KEYS: Final = 20_000  # 32 bytes each and their cipher: about 10 MB
 _KEYS_FILE: Final = "hub-keys.json"
 _RECOVERY_FILE: Final = "recovery-key.json"
@@ -175,6 +176,7 @@ class Vault:
         self._tags = hmac.new(identity.tag_key, digestmod="sha256")  # keyed once: a copy costs less than a key
         self._facilities: dict[str, AESGCM] = {}
         self._patients: dict[bytes, AESGCM] = {}
+        self._salts: dict[bytes, bytes] = {}
 
     # -- facility keys
 
@@ -209,6 +211,12 @@ class Vault:
         if len(self._patients) >= _CACHED_KEYS:
             self._patients.clear()
         self._patients[patient] = key
+
+    def salt_of(self, patient: PatientId) -> bytes:
+        """16 bytes for the hub's own changes, drawn once for each run and patient (PROTOCOL.md §3)."""
+        if len(self._salts) >= _CACHED_KEYS:
+            self._salts.clear()
+        return self._salts.setdefault(patient, os.urandom(SALT_BYTES))
 
     # -- payloads, tags, secrets
 

@@ -22,6 +22,7 @@ from hwc_node.store import Store
 DAY_MS: Final = 86_400_000
 HOUR_MS: Final = 3_600_000
 SILENT_DAYS: Final = 14  # weeks without a link happen; two of them are worth a look at the modem
+BACKUP_DAYS: Final = 30  # what a centre that sends daily could lose by a dying disk is little
 CLOCK_ERROR_MS: Final = 10 * 60_000  # ten minutes: more, and people misread what came first
 LITTLE_SPACE_BYTES: Final = 500 * 1024 * 1024
 NO_SPACE_BYTES: Final = 50 * 1024 * 1024  # SQLite's log and one backup of a small centre need about that
@@ -50,7 +51,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """The disk that the home is on. backup_age: no backup is made yet by this program."""
+    """The disk that the home is on."""
 
     database_bytes: int
     free_bytes: int
@@ -69,6 +70,7 @@ def concerns(now: Standing, room: Space, now_ms: int) -> list[Check]:
         _count("unread", now.unread_items, "items of the hub's feed cannot be read here", "update this program"),
         _clock(now),
         _disk(room),
+        _backup(now, now_ms),
     ]
 
 
@@ -140,6 +142,18 @@ def _disk(room: Space) -> Check:
     if room.free_bytes < LITTLE_SPACE_BYTES:
         return Check("disk", Grade.LOOK, free, "free some space on this disk")
     return Check("disk", Grade.FINE, free)
+
+
+def _backup(now: Standing, now_ms: int) -> Check:
+    """What was saved and not sent exists once: a disk that dies takes it along."""
+    since_ms = now.last_backup_ms if now.last_backup_ms is not None else now.enrolled_ms
+    days = max(0, now_ms - since_ms) // DAY_MS if since_ms is not None else 0
+    said = f"{days} days ago" if now.last_backup_ms is not None else "none yet"
+    if days >= BACKUP_DAYS:
+        return Check(
+            "backup", Grade.LOOK, f"{said}, for {days} days" if said == "none yet" else said, "hwc backup FILE"
+        )
+    return Check("backup", Grade.FINE, said)
 
 
 def _files(config: NodeConfig) -> Check:

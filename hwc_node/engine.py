@@ -13,6 +13,7 @@ It refuses to know tables, records and where the key comes from.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import stat
 import threading
@@ -43,6 +44,8 @@ OPEN_PAUSE_S: Final = 0.1
 POOL_CONNECTIONS: Final = 4  # one writer at a time, and a few readers; each costs up to 8 MB of page cache
 POOL_EXTRA: Final = 12  # the local pages' threads at their busiest
 WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024  # what a long write leaves of the log's file after the next checkpoint
+REPLACE_TIMEOUT_S: Final = 600.0  # a gigabyte on a slow card
+REPLACE_PAGES: Final = 2_000  # a step of some 8 MB, after which the time is looked at
 PAGE_BYTES: Final = 4096  # SQLCipher's page: a database is a whole number of them
 SPACE_THAT_IS_NOT_FULL_BYTES: Final = 1024 * 1024
 
@@ -102,6 +105,48 @@ def begin_read(engine: Engine) -> Iterator[Connection]:
     """
     with _transaction(engine, READ) as connection:
         yield connection
+
+
+def snapshot(engine: Engine, target: Path) -> None:
+    """Write the database as it is at this moment into a new file, encrypted with the same key; others go on meanwhile.
+
+    The file is durable on return and has mode 0600. Raises the codes of `translate`, and OSError where it cannot be
+    made.
+    """
+    path = Path(engine.url.database) if engine.url.database else None
+    with _creating, os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)):
+        pass  # made first: SQLite would make it readable for everybody
+    with _translated(path):
+        pooled = engine.raw_connection()
+        try:
+            run = pooled.driver_connection.execute  # type: ignore[union-attr]
+            run("PRAGMA query_only = OFF")
+            run("VACUUM INTO ?", (str(target),))
+        finally:
+            pooled.close()
+    with target.open("rb") as opened:
+        os.fsync(opened.fileno())
+
+
+def replace_content(path: Path, source: Path, key: bytes) -> None:
+    """Put the content of ``source`` into the database at ``path``, in one transaction of SQLite's own.
+
+    Programs that have it open go on with the new content; a power cut leaves the old or the new one, whole. Raises the
+    codes of `translate`; ``E_BUSY`` where another program holds its lock for too long.
+    """
+    deadline_s = time.monotonic() + REPLACE_TIMEOUT_S
+
+    def moved(_state: int, _left: int, _total: int) -> None:
+        if time.monotonic() > deadline_s:
+            raise _busy()
+
+    with _translated(path):
+        taken, given = _connect(source, key), _connect(path, key)
+        try:
+            taken.backup(given, pages=REPLACE_PAGES, progress=moved, sleep=OPEN_PAUSE_S)
+        finally:
+            taken.close()
+            given.close()
 
 
 def translate(error: Exception, *, path: Path | None = None) -> HealthSyncError:
@@ -294,11 +339,22 @@ def _io_fault(name: str, path: Path | None) -> OurFault:
     """A read or write failed, or the file cannot be opened: a full disk, a read-only card, or a dying one."""
     folder = path.parent if path is not None else None
     try:
+        if path is not None and name.startswith("SQLITE_IOERR") and _is_at_size_limit(path):
+            return _full()
         if folder is not None and shutil.disk_usage(folder).free >= SPACE_THAT_IS_NOT_FULL_BYTES:
             return _failing(name) if os.access(folder, os.W_OK) else _read_only()
     except OSError:
         return _failing(name)  # the folder itself is gone or unreadable
     return _full() if name.startswith("SQLITE_IOERR") else _failing(name)
+
+
+def _is_at_size_limit(path: Path) -> bool:
+    """Whether the system lets a file of the database grow no more (``ulimit -f``): to a person that is a full disk."""
+    limit_bytes, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit_bytes == resource.RLIM_INFINITY:
+        return False
+    files = (path, path.with_name(path.name + "-wal"))
+    return any(file.stat().st_size + PAGE_BYTES > limit_bytes for file in files if file.exists())
 
 
 def _full() -> OurFault:

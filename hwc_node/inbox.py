@@ -25,9 +25,8 @@ from sync_protocol import change as changes
 from sync_protocol import feed_page, keys, replica
 from sync_protocol.change import Change, ChangeId, RecordKey
 from sync_protocol.envelope import Envelope, EnvelopeId
-from sync_protocol.errors import HealthSyncError, Malformed, NotAllowed, TheirBytes
+from sync_protocol.errors import HealthSyncError, NotAllowed, TheirBytes
 from sync_protocol.feed_page import Cursor, Item, Page, Reference
-from sync_protocol.hlc import MAX_TIME_MS
 from sync_protocol.keys import Grant, GrantId
 from sync_protocol.merge import Held
 from sync_protocol.segment import Link
@@ -140,23 +139,26 @@ _SENTENCES: Final[dict[int, str]] = {
     NoticeKind.REFUSED: "The hub refused a segment, since its form or signature did not hold; it is packed again.",
 }
 
+_OF_A_SEGMENT: Final = frozenset({NoticeKind.REFUSED, NoticeKind.QUARANTINED})
+
 
 def apply_notice(store: Store, notice: Notice, now_ms: int) -> str:
     """Do what the notice says and keep it for people. Returns its word, such as "quarantined: E_NOT_ALLOWED"."""
+    kind, name = notice.kind, EnvelopeId(notice.subject)
+    if kind in _OF_A_SEGMENT and notice.reason == REVOKED:
+        kind = NoticeKind.REVOKED  # the segment waits at the hub for a person, like everything of this node
     with begin_write(store.engine) as connection:
-        name = EnvelopeId(notice.subject)
-        if notice.kind == NoticeKind.CURSOR:
+        if kind == NoticeKind.CURSOR:
             _go_back(connection, notice.position)
-        elif notice.kind == NoticeKind.REFUSED or (notice.kind == NoticeKind.QUARANTINED and not notice.indexes):
-            if notice.reason != REVOKED:
-                _refused(connection, name, notice.reason)
-        elif notice.kind == NoticeKind.QUARANTINED:
+        elif kind == NoticeKind.REFUSED or (kind == NoticeKind.QUARANTINED and not notice.indexes):
+            _refused(connection, name, notice.reason)
+        elif kind == NoticeKind.QUARANTINED:
             _set_rows_aside(connection, name, notice.indexes, notice.reason)
-        known = notice.kind in _SENTENCES
-        word = NoticeKind(notice.kind).name.lower() if known else f"notice {notice.kind}"
+        known = kind in _SENTENCES
+        word = NoticeKind(kind).name.lower() if known else f"notice {kind}"
         said = word + (f": {notice.reason[:80]}" if notice.reason.isascii() and notice.reason.isprintable() else "")
         said = said.removesuffix(": ")
-        sentence = _SENTENCES.get(notice.kind, "The hub told something that this version does not understand.")
+        sentence = _SENTENCES.get(kind, "The hub told something that this version does not understand.")
         _keep_notice(connection, said, sentence, now_ms)
     return said
 
@@ -313,8 +315,6 @@ def _problem(item: Item, change: Change | HealthSyncError) -> str:
     """Why the item cannot be taken, as a code; empty when it can."""
     if isinstance(change, HealthSyncError):
         return change.code
-    if not 0 <= item.receipt_ms <= MAX_TIME_MS:
-        return Malformed.default_code
     return "" if replica.allowed(change, item.origin) else NotAllowed.default_code
 
 

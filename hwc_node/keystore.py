@@ -162,6 +162,11 @@ def unlock(path: Path, passphrase: str, name: str | None = None) -> Unlocked:
     return Unlocked(key=key, person=slot.person, slot=slot.shown)
 
 
+def is_key_of(path: Path, key: DatabaseKey) -> bool:
+    """Whether these slots hold this key, told without a passphrase. Raises as ``slots`` does."""
+    return hmac.compare_digest(_key_check(key), str(_read(path).get("key_check", "")))
+
+
 def slots(path: Path) -> tuple[Slot, ...]:
     """All slots in the file's order, unknown kinds included. Raises as ``unlock`` does."""
     return tuple(_shown(entry) for entry in _read(path)["slots"])
@@ -176,7 +181,7 @@ def add_slot(path: Path, key: DatabaseKey, person: PersonId, name: str, passphra
     name, secret = checked_name(name), checked_passphrase(passphrase, name)
     with _locked(path):
         document = _read(path)
-        if not hmac.compare_digest(_key_check(key), str(document.get("key_check", ""))):
+        if not is_key_of(path, key):
             raise NeedsPerson(
                 "The key is not that of these key slots.",
                 code="E_WRONG_KEY",

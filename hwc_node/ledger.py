@@ -95,8 +95,11 @@ def keep(connection: Connection, held: Mapping[RecordKey, Sequence[Held]], arriv
     known = {one.change.id: one for key in {each.key for each in joined} for one in held.get(key, ())}
     _insert(connection, [one for name, one in batch.items() if name not in known])
     _update(connection, [(known[name], one) for name, one in batch.items() if name in known])
-    _keep_records(connection, joined, {one.held.change.key: one.held for one in batch.values()})
-    _keep_digests(connection, _digest_deltas(joined, held))
+    arrived: dict[RecordKey, list[Held]] = {}
+    for one in batch.values():
+        arrived.setdefault(one.held.change.key, []).append(one.held)
+    _keep_records(connection, _whole(joined, held, arrived), {key: items[-1] for key, items in arrived.items()})
+    _keep_digests(connection, _digest_deltas(joined))
     return Kept(sum(1 for name in batch if name not in known), tuple(joined))
 
 
@@ -176,17 +179,27 @@ def _column(at_ms: object) -> int | None:
     return min(at_ms, MAX_COLUMN) if type(at_ms) is int else None
 
 
-def _digest_deltas(joined: Sequence[Joined], held: Mapping[RecordKey, Sequence[Held]]) -> dict[PatientId, int]:
+def _whole(
+    joined: Sequence[Joined], held: Mapping[RecordKey, Sequence[Held]], arrived: Mapping[RecordKey, Sequence[Held]]
+) -> list[Joined]:
+    """One result a record: what people see of it, where its changes name several patients, which nobody means to do."""
+    of_key: dict[RecordKey, list[Joined]] = {}
+    for one in joined:
+        of_key.setdefault(one.key, []).append(one)
+    return [_one_record(key, results, held.get(key, ()), arrived[key]) for key, results in of_key.items()]
+
+
+def _one_record(key: RecordKey, results: Sequence[Joined], before: Sequence[Held], arrived: Sequence[Held]) -> Joined:
+    if len(results) == 1 and all(one.change.patient == results[0].patient for one in before):
+        return results[0]
+    record = merge.fold(key, [*before, *arrived])
+    return Joined(key, record.patient, record, 0, tuple(record.conflicts()))
+
+
+def _digest_deltas(joined: Sequence[Joined]) -> dict[PatientId, int]:
     deltas: dict[PatientId, int] = {}
     for one in joined:
         deltas[one.patient] = deltas.get(one.patient, 0) + one.digest_delta
-        before = held.get(one.key, ())
-        if one.record is not None and before:
-            earlier = min(before, key=lambda each: each.order).change.patient
-            if earlier != one.patient:  # an earlier change arrived, and it names another patient: the record moves
-                part = merge.digest(one.record) - one.digest_delta
-                deltas[one.patient] += part
-                deltas[earlier] = deltas.get(earlier, 0) - part
     return {patient: delta for patient, delta in deltas.items() if delta}
 
 

@@ -207,13 +207,25 @@ class LineImport:
 
 
 def parse_json(raw: bytes | None) -> Any:
-    """The JSON of a line. Raises TooLarge (``E_TOO_LARGE``) or Malformed (``E_NOT_JSON``)."""
+    """The JSON of a line. Raises TooLarge (``E_TOO_LARGE``) or Malformed (``E_NOT_JSON``, ``E_KEY_TWICE``)."""
     if raw is None:
         raise TooLarge(f"the line is longer than {documents.MAX_LINE_BYTES // 1024} KiB", next_step="shorten its texts")
     try:
-        return msgspec.json.decode(raw)
+        value = msgspec.json.decode(raw)
+        json.loads(raw, object_pairs_hook=_refuse_twice)
     except (msgspec.MsgspecError, ValueError, RecursionError, MemoryError):
         raise Malformed(_why_not_json(raw), code="E_NOT_JSON") from None
+    return value
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    """JSON leaves open which of two equal keys counts, and parsers drop one without a word: only a person can say."""
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) == len(keys):
+        return
+    key = next(key for key in keys if keys.count(key) > 1)
+    name = key if REPEATABLE.fullmatch(key) else "one of its keys"
+    raise Malformed(f"the line says {name} twice", code="E_KEY_TWICE", next_step="leave one of them out")
 
 
 def _why_not_json(raw: bytes) -> str:

@@ -42,6 +42,7 @@ LINK: Final = "link"  # [segment_bytes, bytes_per_s]
 HELLO_ALONE: Final = "hello_alone"  # something was sent whose answer was not read whole
 LAST_ATTEMPT_MS: Final = "last_attempt_ms"
 LAST_SUCCESS_MS: Final = "last_success_ms"
+LAST_BACKUP_MS: Final = "last_backup_ms"
 LAST_ERROR: Final = "last_error"  # a code; empty after a success
 
 

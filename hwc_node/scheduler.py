@@ -55,6 +55,7 @@ def pause_s(
 ) -> float:
     """Seconds until the next exchange. failures: in a row, 0 after a success. draw: random, from 0 to 1.
 
+    The hub's advice counts within its bounds, and never makes the pause longer than this centre's own settings allow.
     asked_s: the hub asked for at least so long; the random part comes on top, or all would come at that moment.
     """
     if failures == 0:
@@ -63,7 +64,7 @@ def pause_s(
         low_s, high_s = ADVICE_BOUNDS_S
         wanted_s = interval_s
         if outcome is not None and outcome.advised_s is not None:
-            wanted_s = min(max(outcome.advised_s, low_s), high_s)
+            wanted_s = min(max(outcome.advised_s, low_s), high_s, max(cap_s, interval_s))
         return wanted_s * (1 - SUCCESS_SPREAD + 2 * SUCCESS_SPREAD * draw)
     doublings = min(failures - 1, 30)  # 2 to the 30th times 10 s is beyond every cap
     asked_s = min(max(asked_s, 0.0), ADVICE_BOUNDS_S[1])

@@ -200,21 +200,34 @@ class Store:
         yield from kept_changes(self, f"1{where}", values, by_patient=patient is not None)
 
     def _stream(self, condition: str, kind: str | None, patient: PatientId | None) -> Iterator[KeptRecord]:
-        where, values = _where("", kind, patient)
-        index = " INDEXED BY record_patient" if patient is not None else ""  # else the order would tempt it to scan all
-        after: tuple[str, bytes] = ("", b"")
-        while True:
+        after: tuple[str, bytes] | None = ("", b"")
+        while after is not None:
             with begin_read(self.engine) as connection:
-                rows = connection.exec_driver_sql(
-                    f"SELECT kind, record FROM record{index} WHERE {condition} AND (kind, record) > (?, ?){where}"
-                    " ORDER BY kind, record LIMIT ?",
-                    (*after, *values, READ_RECORDS),
-                ).fetchall()
-                found = _kept_records(connection, [RecordKey(name, record) for name, record in rows])
+                found, after = _next_records(connection, condition, kind, patient, after)
             yield from found
-            if len(rows) < READ_RECORDS:
-                return
-            after = (rows[-1][0], rows[-1][1])
+
+
+def records_at_once(connection: Connection) -> Iterator[KeptRecord]:
+    """Every record as it is in this one transaction, in bounded memory: for a check, since the log grows meanwhile."""
+    after: tuple[str, bytes] | None = ("", b"")
+    while after is not None:
+        found, after = _next_records(connection, "1", None, None, after)
+        yield from found
+
+
+def _next_records(
+    connection: Connection, condition: str, kind: str | None, patient: PatientId | None, after: tuple[str, bytes]
+) -> tuple[list[KeptRecord], tuple[str, bytes] | None]:
+    """The next ones of a stream and where it stands then, None at its end."""
+    where, values = _where("", kind, patient)
+    index = " INDEXED BY record_patient" if patient is not None else ""  # else the order would tempt it to scan all
+    rows = connection.exec_driver_sql(
+        f"SELECT kind, record FROM record{index} WHERE {condition} AND (kind, record) > (?, ?){where}"
+        " ORDER BY kind, record LIMIT ?",
+        (*after, *values, READ_RECORDS),
+    ).fetchall()
+    found = _kept_records(connection, [RecordKey(name, record) for name, record in rows])
+    return found, None if len(rows) < READ_RECORDS else (rows[-1][0], rows[-1][1])
 
 
 class Writing:

@@ -1,0 +1,27 @@
+"""The sync protocol: pure, shared by the centre and the hub, specified in PROTOCOL.md beside this file.
+
+It reads no clock, file, socket or randomness of its own: time, keys and random bytes are arguments, and what comes out
+is values and bytes. A map, in the order to read it:
+
+    errors      whose fault it is: the tree of errors, each with a stable code
+    canonical   each value has one encoding, so that a hash names it                                    §1
+    hlc         the clock's stamp: never back; effective time                                           §2
+    change      a change: field writes to one record by one person, named by the hash of its bytes      §3
+    schema      the table of kinds: fields, writers, policies, limits                                   §5
+    limits      whether a value is of its field's type and within its limits                            §5
+    merge       what is live, what is shown, what a person must decide; the digest                      §4, §8
+    replica     `author` and `receive`: the only two verbs that move state                              §4
+    referral    a referral's status, derived from which records exist                                   §5
+    remarks     what is odd about a record, told beside it and altered by nobody                        §4
+    documents   records as people and scripts write them (JSON), to and from writes
+    exports     records, conflicts and referrals as people and scripts are shown them (JSON)
+    codec       changes in columns: what segments and pages carry                                       §6
+    keys        identities, recipients, grants, certificates, enrolment codes, signed documents         §7
+    envelope    the seal around segments and pages                                                      §6, §7
+    segment     a node's pending changes, packed by priority to a link's size, and opened again         §6
+    feed_page   what the hub sends of a feed, its cursor and running hash                               §10
+    wire        frames, to and from bytes                                                               §9
+    session     the exchange, both halves side by side: bytes in, events out                            §9
+
+The four names to start from: `change.Change`, `merge.Record`, `replica.author`, `session.NodeSession`.
+"""

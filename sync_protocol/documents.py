@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from sync_protocol import canonical, schema
+from sync_protocol import canonical, limits, schema
 from sync_protocol.canonical import Value
 from sync_protocol.change import ID_BYTES, PatientId, PersonId, RecordId
 from sync_protocol.errors import InvalidValue, Malformed
@@ -28,9 +28,10 @@ CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CROCKFORD_VALUE: Final = {letter: at for at, letter in enumerate(CROCKFORD)} | {"O": 0, "I": 1, "L": 1}
 CROCKFORD_ID_CHARS: Final = 26
 MAX_LINE_BYTES: Final = 256 * 1024  # a document of the longest texts in a three-byte script, as escaped JSON
+LINE_KEYS: Final = frozenset("kind id facility patient at person base fields conflicts remarks sync".split())
+"""What a line may have; the last three stand in the lines of an export and say nothing here."""
+
 MAX_ELEMENT_KEY_CHARS: Final = 60  # a set element's key becomes part of a field's name
-IMPLAUSIBLE_BEFORE_MS: Final = 1_262_304_000_000  # 2010-01-01: older than any centre; such a time is flagged
-PLAUSIBLE_AHEAD_MS: Final = 2 * 86_400_000  # a clock two days ahead of the reader's is flagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def parse(line: Any, *, facility: str, source_text: str = "", now_ms: int | None
     kind, fields = line.get("kind"), line.get("fields", {})
     if not isinstance(kind, str) or not isinstance(fields, Mapping):
         raise Malformed('the line lacks "kind", or "fields" is not an object', code="E_BAD_LINE")
-    unknown = set(line) - {"kind", "id", "facility", "patient", "at", "person", "base", "fields", "conflicts", "sync"}
+    unknown = set(line) - LINE_KEYS
     if unknown:
         raise Malformed(f"the line has a key this program does not know: {min(unknown)[:40]}", code="E_BAD_LINE")
     record = RecordId(parse_id(line["id"]) if line.get("id") is not None else derived_id(facility, source_text))
@@ -135,7 +136,8 @@ def parse(line: Any, *, facility: str, source_text: str = "", now_ms: int | None
     flags: list[str] = []
     if line.get("at") is not None:
         writes["at"] = _time(line["at"])
-        flags += _odd_time(writes["at"], now_ms)
+        if odd := limits.odd_time(writes["at"], now_ms):
+            flags.append(f"at {odd}: is the clock right?")
     _check_birth(kind, writes, now_ms)
     extra: list[Document] = []
     if kind == "patient" and fields.get("consent") is not None:
@@ -191,6 +193,8 @@ def _writes(kind: str, fields: Mapping[str, Any]) -> tuple[dict[str, Value], lis
         if any(value is not None for value in pressure.values()):
             writes["blood_pressure"] = pressure
     for name, value in rest.items():
+        if name in writes:
+            raise InvalidValue(f"{name} is there in both of its forms", field=name, code="E_KEY_TWICE")
         row = schema.KINDS[kind].fields.get(name) if kind in schema.KINDS else None
         if row is not None and row.type is FieldType.ELEMENT:
             writes.update(_elements(name, value))
@@ -241,20 +245,12 @@ def _time(value: Any) -> int:
     raise InvalidValue("at must be milliseconds since 1970, or a time in ISO 8601", field="at")
 
 
-def _odd_time(at_ms: int, now_ms: int | None) -> list[str]:
-    if at_ms < IMPLAUSIBLE_BEFORE_MS:
-        return ["at is before 2010: is the clock right?"]
-    if now_ms is not None and at_ms > now_ms + PLAUSIBLE_AHEAD_MS:
-        return ["at is in the future: is the clock right?"]
-    return []
-
-
 def _check_birth(kind: str, writes: Mapping[str, Value], now_ms: int | None) -> None:
     """A birth in the future is refused: it cannot be, and no clock is in doubt here but by two days."""
     birth = writes.get("birth")
     if kind != "patient" or not isinstance(birth, Mapping) or now_ms is None:
         return
-    latest = datetime.fromtimestamp((now_ms + PLAUSIBLE_AHEAD_MS) / 1000, UTC).date()
+    latest = datetime.fromtimestamp((now_ms + limits.PLAUSIBLE_AHEAD_MS) / 1000, UTC).date()
     year, day = birth.get("year"), birth.get("date")
     if type(year) is int and year > latest.year:
         raise InvalidValue("the birth is in the future", field="birth", code="E_BIRTH_IN_FUTURE")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sync_protocol import canonical, documents, schema
+from sync_protocol import canonical, documents, remarks, schema
 from sync_protocol.canonical import Value
 from sync_protocol.change import ChangeId, PersonId, RecordId, RecordKey
 from sync_protocol.errors import InvalidValue
@@ -62,6 +62,7 @@ def export_line(record: Record, sync: str) -> dict[str, Any]:
         "at": documents.time_text(at) if type(at) is int else None,
         "fields": documents.writes_to_json(kind, view),
         "conflicts": {name: _siblings_json(kind, name, shown) for name, shown in record.conflicts().items()},
+        "remarks": [{"field": one.field or None, "said": one.said} for one in remarks.remarks(record)],
         "sync": sync,
     }
 

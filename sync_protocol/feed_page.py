@@ -30,7 +30,7 @@ HASH_BYTES: Final = 16
 FIRST_HASH: Final = bytes(HASH_BYTES)
 MAX_POSITION: Final = (1 << 61) - 1  # no feed grows as long, and a HELLO can still say what comes behind it
 MAX_PAGE_ITEMS: Final = 4_096
-PAGE_BYTES: Final = 48 * 1024  # of changes before compression aims at a few KiB on the wire: one page, one transaction
+PAGE_BYTES: Final = 128 * 1024  # of full copies: what does not compress at all still fits an envelope
 _LEVEL: Final = 3
 _ORIGINS: Final = (Writer.CENTRE, Writer.DOCTOR, Writer.HUB)
 _REFERENCE: Final = 0
@@ -165,7 +165,11 @@ def open_(sealed: Envelope, grant: Grant | None) -> Page:
 
 
 def decode(plain: bytes) -> Page:
-    """Raises Malformed or TooLarge for a page as a whole; an item that cannot be read stands there with its error."""
+    """Raises Malformed or TooLarge for a page as a whole; an item that cannot be read stands there with its error.
+
+    So does a full copy from a side that this program does not know, or with a receipt that is no time: one such item
+    must not hold up what stands behind it.
+    """
     try:
         page = _decoder.decode(plain)
     except (msgspec.MsgspecError, RecursionError, ValueError, TypeError):
@@ -176,15 +180,23 @@ def decode(plain: bytes) -> Page:
     items: list[Item] = []
     for run in page.runs:
         for body, receipt_ms, origin, tag in _entries(run):
-            if not 0 <= origin < len(_ORIGINS):
-                raise Malformed("a page of a feed names an origin that does not exist")
-            if not 0 <= receipt_ms <= MAX_TIME_MS:
-                raise Malformed("a page of a feed has a receipt that is no time")
+            if why := _unusable(receipt_ms, origin):
+                if isinstance(body, Reference):
+                    raise why
+                body, receipt_ms, origin = why, 0, 0
             cursor = cursor.after(tag)
             items.append(Item(cursor.position, body, receipt_ms, _ORIGINS[origin], tag))
             if len(items) > MAX_PAGE_ITEMS:
                 raise Malformed(f"a page of a feed has more than {MAX_PAGE_ITEMS} items")
     return Page(before, tuple(items), cursor)
+
+
+def _unusable(receipt_ms: int, origin: int) -> HealthSyncError | None:
+    if not 0 <= origin < len(_ORIGINS):
+        return Malformed("an item of a feed names an origin that this program does not know")
+    if not 0 <= receipt_ms <= MAX_TIME_MS:
+        return Malformed("an item of a feed has a receipt that is no time")
+    return None
 
 
 def _entries(run: _ReferenceRun | _FullRun) -> Iterable[tuple[Any, int, int, bytes]]:

@@ -16,6 +16,17 @@ from sync_protocol.schema import MAX_LINES, Field, FieldType
 _DATE = re.compile(r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?")
 
 
+IMPLAUSIBLE_BEFORE_MS: Final = 1_262_304_000_000  # 2010-01-01: older than any centre
+PLAUSIBLE_AHEAD_MS: Final = 2 * 86_400_000  # no clock that somebody looks at is wrong by two days
+
+
+def odd_time(ms: int, now_ms: int | None) -> str:
+    """Why a time is implausible, in words; empty where it is not. now_ms: a time to compare with, None for none."""
+    if ms < IMPLAUSIBLE_BEFORE_MS:
+        return "is before 2010"
+    return "is in the future" if now_ms is not None and ms > now_ms + PLAUSIBLE_AHEAD_MS else ""
+
+
 def problem(field: Field, value: Value) -> str | None:
     """Why a value is outside of its field's type or limits, in words without the value; None when it is fine.
 

@@ -282,6 +282,15 @@ def digest(record: Record) -> int:
     return total & _DIGEST_MASK
 
 
+def digests_by_patient(key: RecordKey, changes: Iterable[Held]) -> dict[PatientId, int]:
+    """A record's parts of its patients' digests: mostly one. The changes that name a patient are folded by themselves,
+    since another replica may hold that patient and not the other (PROTOCOL.md §8)."""
+    of_patient: dict[PatientId, list[Held]] = {}
+    for held in changes:
+        of_patient.setdefault(held.change.patient, []).append(held)
+    return {patient: digest(fold(key, held)) for patient, held in of_patient.items()}
+
+
 def add_digests(parts: Iterable[int]) -> int:
     """The digest of several records, patients or facilities together."""
     return sum(parts) & _DIGEST_MASK

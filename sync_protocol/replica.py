@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,9 @@ from sync_protocol.errors import InvalidValue, NotAllowed
 from sync_protocol.hlc import Hlc
 from sync_protocol.merge import Held, Record
 from sync_protocol.schema import Writer
+
+MARKS: Final = frozenset({schema.ENTERED_IN_ERROR.name, schema.RESOLUTION_NOTE.name})
+"""What may be written about an immutable record: that it is wrong, such as a measurement of another patient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +53,15 @@ def author(
     """A new change. ``shown``: field → ids of the live writes that the person was shown; they are superseded.
 
     Raises NotAllowed (``E_NOT_OURS``: this side does not write this kind; ``E_IMMUTABLE``: the record exists and is
-    corrected by another record; choosing among values that it was given at two places is no change of it),
+    corrected by another record, or marked as entered in error; choosing among values that it was given at two places
+    is no change of it),
     InvalidValue (``E_UNKNOWN_KIND``, ``E_UNKNOWN_FIELD``, ``E_INVALID_VALUE``), Malformed or TooLarge. A field of
     ``shown`` that is not written is superseded by nothing and left alone.
     """
     check_writes(by.writer, key.kind, writes)
     superseded = {name: list(ids) for name, ids in (shown or {}).items() if name in writes}
     closed = existing is not None and bool(existing.changes) and schema.KINDS[key.kind].immutable
-    if existing is not None and closed and not _settles(existing, writes, superseded):
+    if existing is not None and closed and not writes.keys() <= MARKS and not _settles(existing, writes, superseded):
         raise NotAllowed(
             f"a {key.kind} cannot be changed once it is saved",
             code="E_IMMUTABLE",
@@ -157,16 +162,19 @@ def receive(held: Mapping[RecordKey, Sequence[Held]], arriving: Iterable[Held]) 
     """Join what arrived to what is held, a result for each record touched, in order of first appearance.
 
     ``held`` has every change already held of each touched record (nothing for a new one). A change that arrives again,
-    perhaps now with its receipt, is the same change. Refuses nothing: checking comes before.
+    perhaps now with its receipt, is the same change. Where changes of one record name different patients, which no
+    author means to make, there is a result for each: replicas hold whole patients, not the same ones (PROTOCOL.md §8).
+    Refuses nothing: checking comes before.
     """
-    by_record: dict[RecordKey, list[Held]] = {}
+    by_record: dict[tuple[RecordKey, PatientId], list[Held]] = {}
     for item in arriving:
-        by_record.setdefault(item.change.key, []).append(item)
-    return [_receive_one(key, held.get(key, ()), items) for key, items in by_record.items()]
+        by_record.setdefault((item.change.key, item.change.patient), []).append(item)
+    return [_receive_one(key, held.get(key, ()), items) for (key, _), items in by_record.items()]
 
 
-def _receive_one(key: RecordKey, before: Sequence[Held], items: list[Held]) -> Joined:
+def _receive_one(key: RecordKey, known: Sequence[Held], items: list[Held]) -> Joined:
     first = items[0]
+    before = [one for one in known if one.change.patient == first.change.patient] if known else ()
     if not before and len(items) == 1 and not first.change.supersedes:
         return Joined(key, first.change.patient, None, merge.contribution(first), ())
     earlier = merge.fold(key, before)

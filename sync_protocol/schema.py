@@ -181,7 +181,7 @@ def _kind(
     opens_scope: bool = False,
 ) -> tuple[str, Kind]:
     always = (AT, ENTERED_IN_ERROR, RESOLUTION_NOTE)
-    every = (*fields, *always) if not immutable else (*fields, AT, SUPERSEDES_RECORD, REASON, RESOLUTION_NOTE)
+    every = (*fields, *always) if not immutable else (*fields, *always, SUPERSEDES_RECORD, REASON)
     return name, Kind(name, writers, {field.name: field for field in every}, immutable, opens_scope)
 
 

@@ -109,10 +109,11 @@ def digest(everything: Iterable[Held]) -> int:
     known = _known(everything)
     total = 0
     for change, receipt_ms in known:
+        same_patient = [one for one in known if one[0].patient == change.patient]
         dead = [
             name
             for name in sorted(change.writes)
-            if change.id not in {one.id for one, _ in _live(known, change.kind, change.record, name)}
+            if change.id not in {one.id for one, _ in _live(same_patient, change.kind, change.record, name)}
         ]
         if receipt_ms is None or len(dead) == len(change.writes):
             continue

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hwc_node.cli import console, deciding, looking, moving, opening, records, slots
+from hwc_node.cli import console, deciding, keeping, looking, moving, opening, records, slots
 from hwc_node.cli.console import Status
 
 PROGRAM = "hwc"
@@ -123,6 +123,8 @@ opening.command(key, "add", "Give another person a slot.")(slots.add)
 opening.command(key, "remove", "Take a person's slot away.")(slots.remove)
 opening.command(key, "change", "Change your own passphrase.")(slots.change)
 app.add_typer(key, name="key", short_help="Who can unlock this node.")
+opening.command(app, "backup", "Copy everything into one encrypted file.")(keeping.write_backup)
+opening.command(app, "restore", "Put a backup back.")(keeping.restore)
 opening.command(app, "doctor", "Check this node, and name what mends it.")(looking.doctor)
 opening.command(app, "serve", "Sync in the background, with a local status page.")(moving.serve)
 

@@ -76,6 +76,7 @@ def status_lines(store: Store, config: NodeConfig, now_ms: int) -> list[str]:
         f"conflicts    {now.conflicts_open}",
         f"quarantined  {now.set_aside}",
         f"storage      {room.database_bytes / 1e6:,.1f} MB, {room.free_bytes / 1e9:,.1f} GB free",
+        f"backup       {words.time(now.last_backup_ms)}",
         f"key slots    {len(keystore.slots(config.slots_path))}",
         f"version      {version()}, schema {schema.SCHEMA_VERSION}, database {now.schema_version}",
     ]
@@ -116,7 +117,7 @@ def _status_json(at: Desk, now: Standing, room: Space, needed: list[Check]) -> d
         "records": now.records,
         "changes": now.changes,
         "storage": {"database_bytes": room.database_bytes, "free_bytes": room.free_bytes},
-        "backup_age_s": None,  # this program makes no backups yet
+        "backup_age_s": _age_s(now.last_backup_ms, opening.now_ms()),
         "clock_error_ms": now.clock_error_ms,
         "key_slots": [{"slot": one.slot_id, "kind": one.kind, "name": one.name} for one in slots],
         "version": version(),
@@ -152,6 +153,10 @@ def doctor(as_json: AsJson = False) -> None:
 
 def _check_json(one: Check) -> dict[str, Any]:
     return {"name": one.name, "grade": one.grade.value, "said": one.said, "mend": one.mend or None}
+
+
+def _age_s(ms: int | None, now_ms: int) -> int | None:
+    return max(0, now_ms - ms) // 1000 if ms is not None else None
 
 
 def _stamp(ms: int | None) -> str | None:

@@ -75,7 +75,7 @@ def _log_to_stderr(level: str) -> None:
 
 def _background_turn(at: Desk) -> Outcome:
     done = sync.run(at.store, timeout_s=SYNC_TURN_S)
-    return Outcome(more=done.pending_changes > 0 and done.sent_changes > 0)
+    return Outcome(done.advised_s, more=done.pending_changes > 0 and done.sent_changes > 0)
 
 
 def _serve_until_stopped(app: Any, listener: socket.socket) -> None:

@@ -26,20 +26,37 @@ def upgrade(engine: Engine) -> None:
     with begin_read(engine) as connection:
         if version(connection) == HEAD:
             return
-    config = Config()
-    config.set_main_option("script_location", str(resources.files("hwc_node").joinpath("migrations")))
-    known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
+    config = _config()
     with begin_write(engine) as connection:
         current = version(connection)  # anew, with the lock held: two programs starting at once upgrade once
-        if current is not None and current not in known:
-            raise NeedsPerson(
-                "The database was made by a newer version of this program; nothing was changed.",
-                code="E_DB_NEWER",
-                next_step="Install that version, or a later one.",
-            )
+        _require_known(config, current)
         if current != HEAD:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def require_known(engine: Engine) -> None:
+    """Raise NeedsPerson (``E_DB_NEWER``) for a database of a newer program. Changes nothing."""
+    with begin_read(engine) as connection:
+        current = version(connection)
+    if current != HEAD:
+        _require_known(_config(), current)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("hwc_node").joinpath("migrations")))
+    return config
+
+
+def _require_known(config: Config, current: str | None) -> None:
+    known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise NeedsPerson(
+            "The database was made by a newer version of this program; nothing was changed.",
+            code="E_DB_NEWER",
+            next_step="Install that version, or a later one.",
+        )
 
 
 def version(connection: Connection) -> str | None:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +34,10 @@ LOCK_PAUSE_S: Final = 0.1
 
 @dataclass(slots=True)
 class SyncResult:
-    """What a sync did, in the words of `hwc sync --json`. seconds: of this sync, without waiting for another one."""
+    """What a sync did, in the words of `hwc sync --json`. seconds: of this sync, without waiting for another one.
+
+    requests: those of which a byte may have left. advised_s: when the hub wants to be asked again, if it said so.
+    """
 
     sent_changes: int = 0
     sent_segments: int = 0
@@ -46,9 +49,13 @@ class SyncResult:
     seconds: float = 0.0
     pending_changes: int = 0
     notices: list[str] = field(default_factory=list)
+    advised_s: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"seconds": round(self.seconds, 3)}
+        """The contract's shape."""
+        shape = asdict(self) | {"seconds": round(self.seconds, 3)}
+        del shape["advised_s"]
+        return shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ def run(
                     store, hub, max_bytes=max_bytes, timeout_s=timeout_s, on_progress=on_progress, clock=clock
                 )
         except OurFault as error:
-            _remember(store, {membership.LAST_ERROR: error.code})
+            _note_failure(store, error)
             raise
 
 
@@ -100,16 +107,21 @@ def run_over(
     """`run` over a connection that is there already, without the lock."""
     began_s = time.monotonic()
     course = _Course(store, max_bytes, None if timeout_s is None else began_s + timeout_s, on_progress, clock)
-    _remember(store, {membership.LAST_ATTEMPT_MS: clock()})
     try:
+        _remember(store, {membership.LAST_ATTEMPT_MS: clock()})
         course.run(carrier)
     except HealthSyncError as error:
-        _remember(store, {membership.LAST_ERROR: error.code})
+        _note_failure(store, error)
         course.close(began_s)
         error.__dict__["result"] = course.result
         raise
     _remember(store, {membership.LAST_ERROR: ""})
     return course.close(began_s)
+
+
+def _note_failure(store: Store, error: HealthSyncError) -> None:
+    with suppress(HealthSyncError):  # on a full disk not even this can be kept, and the first error is what counts
+        _remember(store, {membership.LAST_ERROR: error.code})
 
 
 def _remember(store: Store, values: dict[str, Any]) -> None:
@@ -185,13 +197,15 @@ class _Course:
 
     def _add(self, done: ExchangeResult) -> None:
         total = self.result
-        total.requests += 1
+        total.requests += done.begun
         total.sent_changes += done.sent_changes
         total.sent_segments += done.sent_segments
         total.received_changes += done.received_changes
         total.bytes_up += done.bytes_up
         total.bytes_down += done.bytes_down
         total.notices += [one for one in done.notices if one not in total.notices]
+        if done.heads is not None:
+            total.advised_s = float(max(done.heads.interval_s, done.heads.retry_after_s)) or None
         if self._on_progress is not None:
             sent, received = total.sent_changes, total.received_changes
             pending = standing.pending_changes(self._store)

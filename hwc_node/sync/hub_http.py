@@ -10,8 +10,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import socket
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -24,6 +26,7 @@ MEDIA_TYPE: Final = "application/octet-stream"
 READ_BYTES: Final = 16 * 1024  # a piece of the answer: on 2G four seconds, so that progress is seen
 MAX_REFUSAL_BYTES: Final = 4 * 1024  # a refusal is three short texts
 MAX_RETRY_AFTER_S: Final = 3_600.0
+MAX_EXCHANGE_S: Final = 900.0  # a request and its answer: 3 MB at 32 kbit/s; what drips on for longer is no link
 LINK_BROKE: Final = "E_LINK_BROKE"
 TIME_IS_OVER: Final = "E_SYNC_TIMEOUT"
 _CODE: Final = re.compile(r"E_[A-Z0-9_]{1,40}")
@@ -72,9 +75,20 @@ class Body:
     def __iter__(self) -> Iterator[bytes]:
         self.begun = True
         for piece in self._pieces:
-            check_time(self._deadline_s)
+            self.check_time()
             yield piece
             self.gone += 1
+
+    def check_time(self) -> None:
+        """Raise HubOutOfReach (``E_SYNC_TIMEOUT``) once the time given is over."""
+        check_time(self._deadline_s)
+
+    @property
+    def left_s(self) -> float:
+        """How long the request and its answer may take from now on."""
+        if self._deadline_s is None:
+            return MAX_EXCHANGE_S
+        return min(max(self._deadline_s - time.monotonic(), 0.0), MAX_EXCHANGE_S)
 
     @property
     def sent_bytes(self) -> int:
@@ -82,17 +96,17 @@ class Body:
 
 
 class HubClient:
-    """A connection to one hub, kept open between requests."""
+    """A connection to one hub, kept open between requests. Of one thread."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
+        self._link: Any = None
 
     @contextmanager
     def post(self, path: str, body: Body) -> Iterator[Iterator[bytes]]:
         """Send, check the status, give the answer piece by piece. Raises HubOutOfReach, RefusedByHub, TheirBytes."""
         headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(body.size_bytes)}
-        with _translated(body), self._client.stream("POST", path, content=iter(body), headers=headers) as response:
-            _check_status(response)
+        with self._answer("POST", path, body, content=iter(body), headers=headers) as response:
             yield response.iter_raw(READ_BYTES)
 
     def post_document(self, path: str, document: bytes, limit_bytes: int) -> bytes:
@@ -101,9 +115,33 @@ class HubClient:
             return _whole(pieces, limit_bytes)
 
     def get_document(self, path: str, limit_bytes: int) -> bytes:
-        with _translated(Body([])), self._client.stream("GET", path) as response:
-            _check_status(response)
+        with self._answer("GET", path, Body([])) as response:
             return _whole(response.iter_raw(READ_BYTES), limit_bytes)
+
+    @contextmanager
+    def _answer(self, method: str, path: str, body: Body, **request: Any) -> Iterator[httpx.Response]:
+        """An answer with status 200, which ends in bounded time.
+
+        The client's timeouts bound each silence, so an answer that drips would go on for ever: its link is cut.
+        """
+        watch = threading.Timer(body.left_s, self._cut)
+        watch.daemon = True
+        watch.start()
+        extensions = {"trace": self._note_link}
+        try:
+            with _translated(body), self._client.stream(method, path, extensions=extensions, **request) as response:
+                _check_status(response)
+                yield response
+        finally:
+            watch.cancel()
+
+    def _note_link(self, event: str, told: Mapping[str, Any]) -> None:
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._link = told["return_value"]
+
+    def _cut(self) -> None:
+        with suppress(OSError, AttributeError):  # closed a moment ago, or not open yet, which has its own timeout
+            self._link.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 def _whole(pieces: Iterator[bytes], limit_bytes: int) -> bytes:
@@ -177,6 +215,7 @@ def _translated(body: Body) -> Iterator[None]:
             ) from None
         raise HubOutOfReach("The hub cannot be reached.") from None
     except (httpx.HTTPError, httpx.StreamError):
+        body.check_time()
         if body.begun:
             raise HubOutOfReach("The link broke during the exchange.", code=LINK_BROKE) from None
         raise HubOutOfReach("The hub cannot be reached.") from None

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from hwc_node import inbox, outbox
 from hwc_node.outbox import Outgoing
 from hwc_node.store import Store
-from hwc_node.sync.hub_http import LINK_BROKE, Body, HubOutOfReach, check_time
+from hwc_node.sync.hub_http import LINK_BROKE, TIME_IS_OVER, Body, HubOutOfReach, check_time
 from sync_protocol import segment
 from sync_protocol.envelope import MAX_ENVELOPE_BYTES
 from sync_protocol.errors import HealthSyncError, MissingGrant, NotOurAnswer, TheirBytes, TooLarge, Truncated
@@ -44,7 +44,8 @@ def wall_ms() -> int:
 class ExchangeResult:
     """What one request and its answer did. advanced: something moved, so that another one is not the same again.
 
-    page_error: a page could not be taken in; the rest of the answer was. heads: None unless the answer came whole.
+    begun: a byte of the request may have left. page_error: a page could not be taken in; the rest of the answer was.
+    heads: None unless the answer came whole.
     """
 
     sent_segments: int = 0
@@ -53,6 +54,7 @@ class ExchangeResult:
     bytes_up: int = 0
     bytes_down: int = 0
     notices: list[str] = field(default_factory=list)
+    begun: bool = False
     advanced: bool = False
     revoked: bool = False
     page_error: HealthSyncError | None = None
@@ -91,6 +93,7 @@ def exchange(
         _note_break(store, outgoing, body, reading, error)
         raise _as_told(error) from None
     finally:
+        done.begun = body.begun
         done.bytes_up += body.sent_bytes
     return done
 
@@ -99,7 +102,7 @@ def _note_break(store: Store, outgoing: Outgoing, body: Body, reading: _Reading,
     before = 1 + len(outgoing.frames)  # pieces that stand before the segments: HELLO and the grants' frames
     gone = [one.id for one in outgoing.segments[: max(0, body.gone - before)]]
     counted = [] if reading.heads is not None else gone  # heads that were read have counted them
-    broke = isinstance(error, Truncated) or error.code == LINK_BROKE
+    broke = isinstance(error, Truncated) or error.code in (LINK_BROKE, TIME_IS_OVER)
     outbox.left(store, outgoing, counted, nothing=not body.begun, smaller=broke)
 
 

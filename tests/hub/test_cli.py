@@ -232,7 +232,7 @@ def test_an_export_prints_lines_and_refuses_what_it_does_not_know(hub: Terminal,
     _, referral, patient = consultation(hub, database_url)
     lines = hub("export").lines
     assert [line["kind"] for line in lines if line["id"] == referral] == ["referral"]
-    assert set(lines[0]) == {"kind", "id", "facility", "patient", "at", "fields", "conflicts", "sync"}
+    assert set(lines[0]) == {"kind", "id", "facility", "patient", "at", "fields", "conflicts", "remarks", "sync"}
     assert len(hub("export", "--changes", "--facility", "HWC1", "--patient", patient).lines) == 3
     assert len(hub("export", "--kind", "case", "--format", "json").lines) == 1
     assert "Did you mean vitals" in hub("export", "--kind", "vital").err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,20 @@ def test_another_node_of_the_facility_gets_full_copies(hub: HubWorld) -> None:
     hub.exchange(second)
     assert [item.body for item in second.items] == batch
     assert all(item.receipt_ms == NOW_MS for item in second.items)
+
+
+def test_long_texts_that_do_not_compress_come_in_several_pages(hub: HubWorld) -> None:
+    hub.facility("HWC1")
+    first, second = hub.node("HWC1"), hub.node("HWC1")
+    batch = [first.write("case", {"history": secrets.token_hex(2_000)}, patient=bytes(16)) for _ in range(150)]
+    for at in range(0, len(batch), 25):
+        hub.exchange(first, [first.pack(batch[at : at + 25]).envelope.raw])
+    hub.admit()
+    while second.cursor.position < len(batch):
+        before = second.cursor.position
+        hub.exchange(second)
+        assert second.cursor.position > before
+    assert [item.body for item in second.items] == batch
 
 
 def test_redelivery_changes_nothing(hub: HubWorld) -> None:

@@ -74,6 +74,7 @@ class PaperHub:
     judge: Callable[[Change], str] = lambda change: ""
     refuses: Callable[[Envelope], str] = lambda sealed: ""
     sends_items: bool = True
+    interval_s: int = 0
 
     def __post_init__(self) -> None:
         self.hub = NodeId(os.urandom(16))
@@ -284,6 +285,7 @@ class PaperHub:
             os.urandom(8),
             self.epoch,
             grants_missing=sorted(missing),
+            interval_s=self.interval_s,
         )
         grants = [] if not pages or hello.hub_grant == member.grant.id else [self._grant_frame(member)]
         return hub.answer(heads, self.signing, notices=notices, grants=grants, pages=pages)

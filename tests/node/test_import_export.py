@@ -233,6 +233,11 @@ REFUSED: list[tuple[Any, str]] = [
     (b"\xff\xfe{}", "E_NOT_JSON"),
     (b"[" * 100_000, "E_NOT_JSON"),
     (b'{"kind":"patient","fields":{"name":' + b"[" * 60 + b"]" * 60 + b"}}", "E_MALFORMED"),
+    (b'{"kind":"patient","fields":{"name":"S"},"kind":"patient"}', "E_KEY_TWICE"),
+    (b'{"kind":"patient","fields":{"name":"S","na\\u006de":"T"}}', "E_KEY_TWICE"),
+    (b'{"kind":"vitals","fields":{"blood_pressure":{"systolic_mmhg":120,"systolic_mmhg":90}}}', "E_KEY_TWICE"),
+    ({"kind": "patient", "fields": {"name": "S", "birth": {"year": 1981}, "birth_year": 1980}}, "E_KEY_TWICE"),
+    (vitals(blood_pressure={"systolic_mmhg": 120}, systolic_mmhg=90), "E_KEY_TWICE"),
     (None, "E_TOO_LARGE"),
     ([1], "E_BAD_LINE"),
     ({"kind": 3}, "E_BAD_LINE"),
@@ -267,6 +272,12 @@ def test_a_bad_line_is_refused_by_its_number_and_stops_no_other(home: Home, line
         assert (shape["line"], shape["error"]) == (2, expected)
         assert len(json.dumps(shape)) < 1_000
         assert len(list(store.changes())) == before + 2
+
+
+def test_a_key_that_is_there_twice_is_named_unless_it_may_be_anything(store: Store) -> None:
+    known, odd = take(store, b'{"kind":"case","kind":"case"}', b'{"+919812345678":1,"+919812345678":2}')
+    assert known.as_json()["message"] == "the line says kind twice; leave one of them out"
+    assert "9812345678" not in json.dumps(odd.as_json())
 
 
 def test_the_names_that_were_probably_meant_are_told(store: Store) -> None:

@@ -33,7 +33,9 @@ def test_a_success_is_followed_by_the_interval_or_bounded_advice(draw: float, ad
     assert 270 <= pause_s(0, 300, 3_600, draw) <= 330
     low_s, high_s = ADVICE_BOUNDS_S
     assert 0.9 * low_s <= pause_s(0, 300, 3_600, draw, Outcome(advised_s)) <= 1.1 * high_s
-    assert pause_s(0, 300, 3_600, draw, Outcome(more=True)) == SOONEST_S
+    assert pause_s(0, 300, 3_600, draw, Outcome(advised_s)) <= 1.1 * 3_600, "longer than the settings allow"
+    assert 809 <= pause_s(0, 300, 3_600, draw, Outcome(900)) <= 991
+    assert pause_s(0, 300, 3_600, draw, Outcome(900, more=True)) == SOONEST_S
 
 
 def _background(exchange: Callable[[], Outcome]) -> BackgroundSync:

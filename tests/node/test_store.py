@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hwc_node import config as settings
 from hwc_node import ledger, migrations, standing
-from hwc_node.engine import begin_read, begin_write
+from hwc_node.engine import PAGE_BYTES, begin_read, begin_write
 from hwc_node.ledger import Arrived
 from hwc_node.store import Store, SyncState, WriteRequest
 from hwc_node.tables import NodeRow
@@ -218,7 +218,8 @@ def test_rows_and_digests_are_what_folding_everything_gives(
     digests: dict[bytes, int] = {}
     for key in {held.change.key for held in everything}:
         record = merge.fold(key, (held for held in everything if held.change.key == key))
-        digests[record.patient] = digests.get(record.patient, 0) + merge.digest(record)
+        for patient, part in merge.digests_by_patient(key, record.changes.values()).items():
+            digests[patient] = digests.get(patient, 0) + part
         found = shelf.store.record(key)
         assert found is not None
         assert found.record.changes == record.changes and found.record.live == record.live
@@ -249,6 +250,21 @@ def test_integrity_finds_a_digest_and_bytes_that_are_not_true(node: PaperNode) -
         connection.exec_driver_sql("UPDATE change SET id = ?", (b"not its hash ...",))
         connection.exec_driver_sql("INSERT INTO patient_digest VALUES (?, ?)", (b"p" * 16, b"d" * 16))
     assert [one.code for one in standing.integrity(node.store)] == ["E_DB_CORRUPT", "E_DIGEST"]
+
+
+def test_integrity_finds_a_flipped_bit_on_any_page_in_use(node: PaperNode) -> None:
+    node.write_many(60)
+    path, config = node.store.config.database_path, node.store.config
+    node.store.close()
+    raw = path.read_bytes()
+    for page in range(20, len(raw) // PAGE_BYTES, 7):
+        path.write_bytes(raw)
+        with Store.open(config, DATABASE_KEY) as store:
+            assert standing.integrity(store) == []  # so that the page was read once and is in memory
+            flipped = bytearray(raw)
+            flipped[page * PAGE_BYTES - 500] ^= 1
+            path.write_bytes(flipped)
+            assert [one.code for one in standing.integrity(store)] == ["E_DB_CORRUPT"], page
 
 
 # -- the schema --------------------------------------------------------------------------------------------------------

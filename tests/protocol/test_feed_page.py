@@ -151,6 +151,17 @@ def test_a_page_that_contradicts_itself_is_refused(page: list[Any]) -> None:
         feed_page.decode(msgspec.msgpack.encode(page))
 
 
+@given(strategies.batches())
+def test_an_item_of_an_unknown_side_or_with_an_odd_receipt_holds_up_no_other(batch: list[Change]) -> None:
+    odd, fine = batch[0], batch[-1]
+    receipts = [5, (1 << 50) - 5, 7 - (1 << 50), 0]  # differences: 5, 2 to the 50th, 7, 7
+    run = [1, codec.pack([fine, odd, odd, fine]), receipts, [0, 1, 3, 2], bytes(4 * feed_page.TAG_BYTES)]
+    page = feed_page.decode(msgspec.msgpack.encode([1, bytes(16), [run]]))
+    assert [(item.body, item.receipt_ms) for item in page.items[::3]] == [(fine, 5), (fine, 7)]
+    assert all(isinstance(item.body, Malformed) and item.receipt_ms == 0 for item in page.items[1:3])
+    assert [item.position for item in page.items] == [1, 2, 3, 4]
+
+
 def test_pages_nested_deep_are_refused() -> None:
     for deep in (b"\x91" * 100_000 + b"\xc0", b"\x93\x01\xc4\x00" + b"\x91" * 100_000 + b"\xc0"):
         with pytest.raises(Malformed):
