@@ -186,12 +186,12 @@ def keep_grant(connection: Connection, vault: Vault, node: KnownNode, payload: b
     """
     environment = vault.identity.environment
     frame = keys.verify_document(payload, keys.GrantFrame, node.verifier, environment)
+    if frame.direction != keys.TO_HUB or frame.maker != node.node or len(frame.grant) != keys.GRANT_ID_BYTES:
+        raise NotAllowed("a grant of another direction or maker, or without a name")
     if frame.role == keys.ROLE_RECOVERY:
         _store_grant(connection, frame.grant + b"R", node.node, frame.role, b"", payload, now_ms)
         return None
     grant = keys.open_grant(payload, node.verifier, vault.identity.ingest, environment)
-    if grant.direction != keys.TO_HUB or frame.maker != node.node:
-        raise NotAllowed("a grant of another direction or maker")
     wrapped = vault.wrap_secret(grant.secret, grant.id)
     _store_grant(connection, grant.id, node.node, grant.direction, wrapped, b"", now_ms)
     connection.execute(

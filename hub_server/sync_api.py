@@ -57,6 +57,7 @@ _BYTES_AN_ITEM: Final = 40  # on the wire, as measured; turns the node's limit i
 MAX_SEGMENTS: Final = 2 * wire.MAX_AWAITING  # of one request; a node keeps half as many alive, and all fit in a HEADS
 MAX_GRANTS: Final = 64  # frames of one request: two of each month that a node was away, for longer than two years
 _GRANTS_NAMED: Final = 64  # what a HEADS has room for; the rest is named when these have come
+_ROWS_A_NOTICE: Final = 4_000  # of a segment, in one signed frame of 16 KiB
 MAX_STALL_S: Final = 120.0  # without a byte: a link of 2G comes back sooner, or with another request
 _PIECE_BYTES: Final = 64 * 1024  # of an answer: what the server takes before it waits for the link
 _MAX_LENGTH_DIGITS: Final = 12  # of a body's size, as its head says it
@@ -301,8 +302,10 @@ def _quarantined(states: Sequence[ArrivalState]) -> list[Notice]:
     for one in states:
         for reason in sorted({reason for _, reason in one.rows}):
             rows = [row for row, why in one.rows if why == reason]
-            indexes = [] if -1 in rows else rows
-            notices.append(Notice(NoticeKind.QUARANTINED, b"", one.segment, indexes, reason))
+            if -1 in rows:
+                rows = []
+            parts = [rows[at : at + _ROWS_A_NOTICE] for at in range(0, len(rows), _ROWS_A_NOTICE)] or [[]]
+            notices += [Notice(NoticeKind.QUARANTINED, b"", one.segment, part, reason) for part in parts]
     return notices
 
 

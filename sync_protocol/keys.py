@@ -39,6 +39,7 @@ RECIPIENT_PUBLIC_BYTES: Final = ML_KEM_PUBLIC_BYTES + 32
 SECRET_BYTES: Final = 32
 SEALED_SECRET_BYTES: Final = 1168  # 1088 (ML-KEM-768) + 32 (X25519) + 32 (the secret) + 16 (tag)
 KEY_ID_BYTES: Final = 8
+GRANT_ID_BYTES: Final = 16
 MAX_DOCUMENT_BYTES: Final = 16 * 1024  # a key list of four hybrid keys is 6 KiB
 FINGERPRINT_BYTES: Final = 16
 CODE_SECRET_BYTES: Final = 10  # 80 bits, single use, expiring, checked by the hub only
@@ -305,7 +306,7 @@ class Grant:
 
 
 def grant_id(secret: bytes) -> GrantId:
-    return GrantId(hashlib.sha256(b"health-sync/1 grant\x00" + secret).digest()[:16])
+    return GrantId(hashlib.sha256(b"health-sync/1 grant\x00" + secret).digest()[:GRANT_ID_BYTES])
 
 
 def _grant_info(frame: GrantFrame, environment: EnvironmentId) -> bytes:

@@ -15,7 +15,7 @@ from hwc_node.sync import Progress, SyncResult
 from sync_protocol import documents, keys
 from sync_protocol.errors import HealthSyncError
 
-MAX_CODE_CHARS: Final = 1_000  # the code is 46 letters, its address may be long
+MAX_CODE_CHARS: Final = 1_000  # the code is 45 letters, its address may be long
 
 
 def enrol(

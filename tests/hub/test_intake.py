@@ -238,3 +238,32 @@ def test_a_mistyped_code_is_found_before_it_is_sent(hub: HubWorld) -> None:
             wrong = text[:at] + ("2" if letter != "2" else "3") + text[at + 1 :]
             with pytest.raises(HealthSyncError, match="mistyped"):
                 keys.parse_code(wrong)
+
+
+# -- what is told of the quarantine, and grants that are not what they should be ---------------------------------------
+
+
+def test_thousands_of_rows_in_quarantine_are_told_in_frames_that_can_be_read(hub: HubWorld) -> None:
+    node = hub.node("HWC1")
+    packed = node.pack(patients(node))
+    hub.exchange(node, [packed.envelope.raw])
+    with hub.database.transaction() as connection:
+        (waiting,) = nodes.next_kept(connection, 1, 1)
+        verdicts = [nodes.Verdict(waiting, row, None, "case", "E_NOT_ALLOWED") for row in range(8_192)]
+        nodes.quarantine(connection, verdicts, NOW_MS)
+    hub.exchange(node, awaiting=[packed.envelope.id])
+    told = [notice for notice in node.notices if notice.kind == NoticeKind.QUARANTINED]
+    assert sorted(row for notice in told for row in notice.indexes) == list(range(8_192))
+
+
+def test_a_grant_for_the_recovery_key_is_kept_only_as_its_makers(hub: HubWorld) -> None:
+    node, other = hub.node("HWC1"), hub.node("HWC1")
+    recovery = hub.vault.identity.recovery
+    for maker, direction in ((other.node, keys.TO_HUB), (node.node, keys.TO_NODE)):
+        grant = keys.Grant(os.urandom(32), direction, hub.vault.identity.environment)
+        frame = keys.seal_grant(grant, maker, node.identity, recovery, keys.ROLE_RECOVERY, NOW_MS, keys.hpke_seal)
+        with hub.database.transaction() as connection, pytest.raises(NotAllowed):
+            nodes.keep_grant(connection, hub.vault, nodes.find(connection, node.node), frame, NOW_MS)
+    frame = keys.seal_grant(node.grant, node.node, node.identity, recovery, keys.ROLE_RECOVERY, NOW_MS, keys.hpke_seal)
+    with hub.database.transaction() as connection:
+        assert nodes.keep_grant(connection, hub.vault, nodes.find(connection, node.node), frame, NOW_MS) is None
