@@ -393,6 +393,16 @@ class Outlook:
         return not (self.unsent or self.awaiting or self.behind)
 
 
+def is_urgent(store: Store) -> bool:
+    """Whether a referral or an acknowledgement waits that was never packed: a doctor or a patient waits for it."""
+    query = (
+        "SELECT EXISTS (SELECT 1 FROM change INDEXED BY change_waiting WHERE segment IS NULL AND position IS NULL"
+        " AND state = 0 AND attempts = 0 AND lane <= ?)"
+    )
+    with begin_read(store.engine) as connection:
+        return bool(connection.exec_driver_sql(query, (segment.LANE_REFERRAL,)).scalar())
+
+
 def outlook(store: Store) -> Outlook:
     with begin_read(store.engine) as connection:
         pending = "SELECT EXISTS (SELECT 1 FROM change WHERE segment IS NULL AND position IS NULL AND state = 0)"

@@ -2,8 +2,9 @@
 
 Rules: one exchange at a time (across programs by the sync's own lock); after a success the hub's advice or the
 setting says when the next one is; after a failure the pause doubles up to its cap and a random part of it is taken
-(full jitter), so that a thousand centres do not come back in the same second after an outage. No failure ends it:
-what needs a person is told in the status, and the next try may find it mended.
+(full jitter), so that a thousand centres do not come back in the same second after an outage. What is urgent does not
+wait for the next turn. No failure ends it: what needs a person is told in the status, and the next try may find it
+mended.
 
 It refuses to know what an exchange is: it calls a function.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +34,9 @@ SUCCESS_SPREAD: Final = 0.1  # a tenth earlier or later, so that centres started
 LONGEST_S: Final = 86_400.0
 ADVICE_BOUNDS_S: Final = (5.0, LONGEST_S)  # what the hub may ask for: not a flood, and not silence for ever
 SYNC_JOB: Final = "sync"
+WATCH_JOB: Final = "watch"
+WATCH_S: Final = 5.0  # how soon an emergency that was saved leaves, with the link up
+URGENT_RETRY_S: Final = 60.0  # how often it is tried while the link is down, whatever the pause has grown to
 
 log = structlog.get_logger("hwc.scheduler")
 logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # what matters is told here, in this project's words
@@ -85,19 +90,28 @@ class BackgroundSync:
         interval_s: float,
         cap_s: float,
         asked_s: Callable[[Exception], float] = lambda _: 0.0,
+        is_urgent: Callable[[], bool] = lambda: False,
         draw: Callable[[], float] = random.random,
+        watch_s: float = WATCH_S,
     ) -> None:
-        """asked_s: how long the hub asked to be left alone, of the error that an exchange ended with."""
+        """asked_s: how long the hub asked to be left alone, of the error that an exchange ended with. is_urgent:
+        whether something waits that should leave at once; asked every ``watch_s`` seconds."""
         self._exchange = exchange
         self._interval_s = interval_s
         self._cap_s = cap_s
         self._asked_s = asked_s
+        self._is_urgent = is_urgent
+        self._watch_s = watch_s
+        self._ended_s = 0.0  # when the last exchange ended, by the monotonic clock
+        self._left_alone_s = 0.0  # until when the hub asked to be left alone
         self._draw = draw
         self._failures = 0
         self._stopping = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
-        self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC, executors={name: ThreadPoolExecutor(1) for name in ("default", WATCH_JOB)}
+        )
 
     def start(self, first_pause_s: float = 0.0) -> None:
         self._scheduler.add_job(
@@ -108,6 +122,7 @@ class BackgroundSync:
             id=SYNC_JOB,
             misfire_grace_time=None,  # late is better than never: the machine may have slept for a week
         )
+        self._scheduler.add_job(self._watch, "interval", seconds=self._watch_s, id=WATCH_JOB, executor=WATCH_JOB)
         self._scheduler.start()
 
     def stop(self, patience_s: float) -> bool:
@@ -120,6 +135,20 @@ class BackgroundSync:
     def _next(self, after_s: float) -> None:
         with suppress(JobLookupError):  # it was stopped a moment ago
             self._scheduler.modify_job(SYNC_JOB, next_run_time=_in(after_s))
+
+    def _watch(self) -> None:
+        """Bring the next exchange forward for what is urgent, but not into the hub's busy time."""
+        now_s = time.monotonic()
+        rested = self._failures == 0 or now_s - self._ended_s >= URGENT_RETRY_S
+        if self._stopping.is_set() or not self._idle.is_set() or not rested or now_s < self._left_alone_s:
+            return
+        try:
+            urgent = self._is_urgent()
+        except HealthSyncError as error:
+            log.warning("watch_failed", code=error.code)
+            return
+        if urgent:
+            self._next(0.0)
 
     def _run(self) -> None:
         self._idle.clear()
@@ -143,6 +172,8 @@ class BackgroundSync:
         except Exception as error:  # noqa: BLE001  # a bug must not end the background sync; its text may quote a person
             self._failures += 1
             log.error("sync_failed", code="E_BUG", type=type(error).__name__, failures=self._failures)
+        self._ended_s = time.monotonic()
+        self._left_alone_s = self._ended_s + asked_s
         after_s = pause_s(self._failures, self._interval_s, self._cap_s, self._draw(), outcome, asked_s)
         log.info("next_sync", seconds=round(after_s, 1))
         return after_s

@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 import uvicorn
 
-from hwc_node import sync, web
+from hwc_node import outbox, sync, web
 from hwc_node.cli import console, looking, opening
 from hwc_node.cli.opening import Desk
 from hwc_node.config import FILE_MODE, NodeConfig, storage_fault
@@ -41,6 +41,7 @@ def serve(host: str | None, port: int | None) -> None:
             interval_s=at.config.sync_interval_s,
             cap_s=at.config.sync_retry_cap_s,
             asked_s=sync.retry_after_s,
+            is_urgent=lambda: outbox.is_urgent(at.store),
         )
         names = (
             ("*",) if at.config.behind_tls_proxy else ()

@@ -278,3 +278,13 @@ def test_the_outlook_says_what_is_left(node: PaperNode) -> None:
     node.hub.sends_items = True
     node.exchange()
     assert outbox.outlook(node.store).nothing
+
+
+def test_a_referral_that_was_never_packed_is_urgent_and_other_records_are_not(node: PaperNode) -> None:
+    assert not outbox.is_urgent(node.store)
+    node.write()
+    assert not outbox.is_urgent(node.store)
+    node.write("referral", {"urgency": "routine", "specialty": "ent"})
+    assert outbox.is_urgent(node.store)
+    outbox.pack(node.store, NOW_MS)
+    assert not outbox.is_urgent(node.store)

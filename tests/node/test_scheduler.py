@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwc_node.scheduler import ADVICE_BOUNDS_S, FIRST_RETRY_S, SOONEST_S, BackgroundSync, Outcome, pause_s
+from hwc_node.sync import HubOutOfReach
 from sync_protocol.errors import NeedsPerson
 
 DRAWS = st.floats(0, 1)
@@ -82,3 +83,41 @@ def test_one_exchange_at_a_time_and_none_after_the_stop() -> None:
     leave.set()
     assert background.stop(10)
     assert (most, running) == (1, 0)
+
+
+def test_what_is_urgent_does_not_wait_for_the_next_turn() -> None:
+    turns: list[int] = []
+    urgent, second = threading.Event(), threading.Event()
+
+    def exchange() -> Outcome:
+        turns.append(len(turns))
+        urgent.clear()
+        if len(turns) == 2:
+            second.set()
+        return Outcome()
+
+    background = BackgroundSync(exchange, interval_s=3_600, cap_s=3_600, is_urgent=urgent.is_set, watch_s=0.05)
+    background.start()
+    try:
+        assert not second.wait(0.5)
+        urgent.set()
+        assert second.wait(20)
+    finally:
+        background.stop(5)
+    assert len(turns) == 2
+
+
+def test_what_is_urgent_is_not_tried_without_end_while_the_link_is_down() -> None:
+    turns: list[int] = []
+
+    def exchange() -> Outcome:
+        turns.append(len(turns))
+        raise HubOutOfReach("no link")
+
+    background = BackgroundSync(
+        exchange, interval_s=3_600, cap_s=3_600, is_urgent=lambda: True, watch_s=0.05, draw=lambda: 1.0
+    )
+    background.start()
+    threading.Event().wait(1.0)
+    background.stop(5)
+    assert len(turns) == 1
