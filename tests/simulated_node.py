@@ -374,8 +374,8 @@ class Node:
         def apply() -> None:
             for row in rows:
                 change = stored.changes[row]
-                if change not in self.disk.unplaced:
-                    continue
+                if change not in self.disk.unplaced or change in self.disk.aside:
+                    continue  # told again while others of the envelope wait: that is no further attempt
                 self.disk.attempts[change] += 1
                 if not whole or (self.disk.attempts[change] >= MAX_TRIES and self.fault is not Fault.RETRIES_FOREVER):
                     self.disk.aside[change] = notice.reason
