@@ -65,6 +65,11 @@ class HubConfig:
         return self.home / "keys"
 
     @property
+    def ledger_file(self) -> Path:
+        """Outside of the database and its backups: what a restored hub must not have forgotten."""
+        return self.home / "ledger" / "ledger.txt"
+
+    @property
     def blobs_folder(self) -> Path:
         return self.home / "blobs"
 

@@ -64,6 +64,8 @@ def add_facility(
     if cursor.rowcount == 0:
         raise InvalidValue("a facility of that code exists already", code="E_FACILITY_EXISTS")
     connection.execute("INSERT INTO feed (facility, position, hash) VALUES (%s, 0, %s)", (facility, bytes(16)))
+    body = {"facility": facility, "name": name.strip(), "district": district, "state": state}
+    vault.note(connection, "facility", body, now_ms)
 
 
 def new_code(
@@ -150,7 +152,30 @@ def _register(connection: Connection, vault: Vault, claimed: EnrolmentRequest, f
         "UPDATE enrolment_code SET used_ms = %s, used_by = %s WHERE code_hash = %s",
         (now_ms, claimed.node, keys.code_hash(claimed.code_secret)),
     )
+    used = keys.code_hash(claimed.code_secret).hex()
+    vault.note(connection, "node", {"certificate": signed.hex(), "code_hash": used}, now_ms)
     return signed
+
+
+def register_again(connection: Connection, certificate: Certificate, signed: bytes, code_hash: bytes) -> None:
+    """A node that was enrolled before this database was put back, by the certificate that it was given then."""
+    connection.execute(
+        "INSERT INTO node (node, facility, name, certificate, signing_key, sealing_key, enrolled_ms, revoked_reason,"
+        " cursor_position, nonce) VALUES (%s, %s, %s, %s, %s, %s, %s, '', 0, '') ON CONFLICT DO NOTHING",
+        (
+            certificate.node,
+            certificate.facility,
+            certificate.name,
+            signed,
+            certificate.signing_key,
+            certificate.sealing_key,
+            certificate.issued_ms,
+        ),
+    )
+    connection.execute(
+        "UPDATE enrolment_code SET used_ms = %s, used_by = %s WHERE code_hash = %s AND used_by IS NULL",
+        (certificate.issued_ms, certificate.node, code_hash),
+    )
 
 
 # -- who is who --------------------------------------------------------------------------------------------------------
@@ -167,12 +192,14 @@ def find(connection: Connection, node: NodeId) -> KnownNode:
     return KnownNode(node, FacilityCode(facility), name, Verifier(signing_key), sealing_key, revoked_ms is not None)
 
 
-def revoke(connection: Connection, node: NodeId, reason: str, now_ms: int) -> bool:
+def revoke(connection: Connection, vault: Vault, node: NodeId, reason: str, now_ms: int) -> bool:
     """From now on what this node sends waits in quarantine for a person. False if it was revoked before, or unknown."""
     done = connection.execute(
         "UPDATE node SET revoked_ms = %s, revoked_reason = %s WHERE node = %s AND revoked_ms IS NULL",
         (now_ms, reason, node),
     )
+    if done.rowcount:
+        vault.note(connection, "revoked", {"node": node.hex(), "reason": reason}, now_ms)
     return done.rowcount == 1
 
 

@@ -9,7 +9,7 @@ It refuses to know sessions, passwords and what a person wrote.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -55,6 +55,34 @@ def fresh_id(now_ms: int, randomness: bytes) -> bytes:
     number = number & ~(0xF << 76) | 0x7 << 76
     number = number & ~(0x3 << 62) | 0x2 << 62
     return number.to_bytes(ID_BYTES, "big")
+
+
+def as_noted(person: Person) -> dict[str, str | int]:
+    """For the ledger."""
+    return {
+        "id": person.id.hex(),
+        "login": person.login,
+        "name": person.name,
+        "role": person.role.value,
+        "specialties": ",".join(person.specialties),
+        "qualification": person.qualification,
+        "registration_number": person.registration_number,
+        "created_ms": person.created_ms,
+    }
+
+
+def noted(said: Mapping[str, Any]) -> Person:
+    """What `as_noted` wrote."""
+    return Person(
+        PersonId(bytes.fromhex(said["id"])),
+        said["login"],
+        said["name"],
+        Role(said["role"]),
+        tuple(filter(None, said["specialties"].split(","))),
+        said["qualification"],
+        said["registration_number"],
+        said["created_ms"],
+    )
 
 
 def add(connection: Connection, person: Person) -> Person:

@@ -175,7 +175,7 @@ def list_nodes(connection: Connection, facility: str | None = None, node: NodeId
     return _rows(Node, found)
 
 
-def take_back_revocation(connection: Connection, node: NodeId) -> tuple[bool, int]:
+def take_back_revocation(connection: Connection, vault: Vault, node: NodeId, now_ms: int) -> tuple[bool, int]:
     """The node may send again, and what waited for this decision is admitted. (whether it was revoked, segments)."""
     done = connection.execute(
         "UPDATE node SET revoked_ms = NULL, revoked_reason = '' WHERE node = %s AND revoked_ms IS NOT NULL", (node,)
@@ -184,6 +184,8 @@ def take_back_revocation(connection: Connection, node: NodeId) -> tuple[bool, in
         "SELECT id FROM quarantine WHERE node = %s AND verdict = 'open' AND reason = 'E_REVOKED' ORDER BY id", (node,)
     ).fetchall()
     released = sum(nodes.release(connection, row[0]) for row in waiting)
+    if done.rowcount:
+        vault.note(connection, "reinstated", {"node": node.hex()}, now_ms)
     return done.rowcount == 1, released
 
 

@@ -14,11 +14,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from hub_server.database import Connection
+from hub_server.ledger import Ledger
 from sync_protocol.change import Change, ChangeId, FacilityCode, NodeId, PatientId, change_id
 from sync_protocol.errors import BadSignature, NeedsPerson, OurFault
 from sync_protocol.feed_page import TAG_BYTES
@@ -38,6 +40,10 @@ from sync_protocol.keys import (
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 SALT_BYTES: Final = 16
+_NOTED: Final = (
+    "INSERT INTO setting (key, value) VALUES ('ledger', %s)"
+    " ON CONFLICT (key) DO UPDATE SET value = GREATEST(setting.value, EXCLUDED.value)"
+)
 _CACHED_KEYS: Final = 20_000  # 32 bytes each and their cipher: about 10 MB
 _KEYS_FILE: Final = "hub-keys.json"
 _RECOVERY_FILE: Final = "recovery-key.json"
@@ -170,21 +176,26 @@ def _write_new(file: Path, content: Mapping[str, object]) -> None:
 class Vault:
     """Opens and seals what stands in the database. Thread-safe: its caches are only ever added to and cleared."""
 
-    def __init__(self, identity: HubIdentity, wrapper: KeyWrapper | None = None) -> None:
+    def __init__(self, identity: HubIdentity, wrapper: KeyWrapper | None = None, ledger: Ledger | None = None) -> None:
         self.identity = identity
+        self.ledger = ledger
         self._wrapper: KeyWrapper = wrapper or FileWrapper(identity.kek)
         self._tags = hmac.new(identity.tag_key, digestmod="sha256")  # keyed once: a copy costs less than a key
         self._facilities: dict[str, AESGCM] = {}
         self._patients: dict[bytes, AESGCM] = {}
         self._salts: dict[bytes, bytes] = {}
 
+    def note(self, connection: Connection, kind: str, body: dict[str, Any], now_ms: int) -> None:
+        """Into the ledger, before the caller's transaction commits what it says (see `ledger`)."""
+        if self.ledger is not None:
+            seq = self.ledger.append(kind, body, now_ms)
+            connection.execute(_NOTED, (seq.to_bytes(8, "big"),))
+
     # -- facility keys
 
     def new_facility_key(self, facility: FacilityCode) -> bytes:
-        """A new facility's key, wrapped for its row."""
-        key = os.urandom(KEY_BYTES)
-        self._facilities[facility] = AESGCM(key)
-        return self._wrapper.wrap(key, b"facility\x00" + facility.encode())
+        """A new facility's key, wrapped for its row. `learn_facility` once the row is there, and is this one."""
+        return self._wrapper.wrap(os.urandom(KEY_BYTES), b"facility\x00" + facility.encode())
 
     def knows_facility(self, facility: str) -> bool:
         return facility in self._facilities

@@ -81,6 +81,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "feed": 25,
         "people": 25,
         "queue": 25,
+        "ledger": 30,
         "vault": 40,
         "nodes": 50,
         "store": 60,
@@ -88,6 +89,8 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "intake": 70,
         "keeper": 70,
         "registry": 70,
+        "recovery": 75,
+        "backup": 80,
         "consults": 75,
         "sync_api": 80,
         "extracts": 80,
@@ -136,7 +139,7 @@ DOORS: Final[dict[str, frozenset[str]]] = {
     "sqlmodel": _NODE_SQL | _HUB_SQL,
     "alembic": frozenset({"hwc_node.migrations", "hub_server.migrations", "hub_server.database"}),
     "psycopg": frozenset(
-        f"hub_server.{room}" for room in "postgres database audit feed people queue nodes store intake".split()
+        f"hub_server.{room}" for room in "postgres database audit feed people queue nodes store intake backup".split()
     ),
 }
 COMES_WITH: Final = {"sqlalchemy": "sqlmodel", "starlette": "fastapi"}  # what is imported -> what declares it

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from hub_server.cli import console, doctors, opening, places, reports, serving
+from hub_server.cli import console, doctors, keeping, opening, places, reports, serving
 from hub_server.cli.console import Status
 
 PROGRAM = "hub"
@@ -170,6 +170,8 @@ opening.command(quarantine, "list")(places.list_quarantine)
 opening.command(quarantine, "show")(places.show_quarantined)
 opening.command(quarantine, "release")(places.release_quarantined)
 app.add_typer(quarantine, name="quarantine", short_help="What could not be admitted and waits for a person")
+opening.command(app, "backup")(keeping.write_backup)
+opening.command(app, "restore")(keeping.restore)
 opening.command(app, "doctor")(reports.doctor)
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -23,10 +23,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from hub_server import config as settings
-from hub_server import people, postgres
+from hub_server import people, postgres, recovery
 from hub_server.cli import console
 from hub_server.config import HubConfig, make_folders
 from hub_server.database import Database
+from hub_server.ledger import Ledger
 from hub_server.people import Person
 from hub_server.store import Store
 from hub_server.vault import Vault, load_or_make
@@ -71,6 +72,7 @@ class Opened:
     store: Store
     private: bool
     server_version: int
+    url: str = field(repr=False)
 
     @property
     def database(self) -> Database:
@@ -144,7 +146,11 @@ def hub(config: HubConfig | None = None) -> Iterator[Opened]:
         database = Database(running.url)
         try:
             database.migrate()
-            yield Opened(chosen, Store(database, Vault(identity)), running.cluster is not None, running.server_version)
+            vault = Vault(identity, ledger=Ledger(chosen.ledger_file, identity.signing, identity.environment))
+            recovery.replay(database, vault)
+            yield Opened(
+                chosen, Store(database, vault), running.cluster is not None, running.server_version, running.url
+            )
         finally:
             database.close()
 

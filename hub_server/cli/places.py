@@ -219,7 +219,7 @@ def revoke_node(
             one = registry.list_nodes(connection, node=name)[0]
         opening.confirm(f"Shut out node {one.name} of {one.facility}?", yes)
         with at.database.transaction() as connection:
-            done = nodes.revoke(connection, name, reason[:MAX_REASON_CHARS], opening.now_ms())
+            done = nodes.revoke(connection, at.store.vault, name, reason[:MAX_REASON_CHARS], opening.now_ms())
     console.text("revoked" if done else "revoked before")
 
 
@@ -236,7 +236,7 @@ def release_node(node: NodeArgument, yes: Yes = False) -> None:
             one = registry.list_nodes(connection, node=name)[0]
         opening.confirm(f"Let node {one.name} of {one.facility} in again, with all that it sent meanwhile?", yes)
         with at.database.transaction() as connection:
-            was_revoked, segments = registry.take_back_revocation(connection, name)
+            was_revoked, segments = registry.take_back_revocation(connection, at.store.vault, name, opening.now_ms())
     console.text(f"{'released' if was_revoked else 'was not revoked'}; {segments} segments will be admitted")
 
 
@@ -276,6 +276,8 @@ def add_person(
     )
     with opening.hub() as at, at.database.transaction() as connection:
         there = people.add(connection, person)
+        if there.id == person.id:
+            at.store.vault.note(connection, "person", people.as_noted(person), at_ms)
     if as_json:
         verdict = "created" if there.id == person.id else "unchanged"
         console.document("hub.person/1", {"verdict": verdict, **_person_json(there)})
@@ -338,6 +340,8 @@ def disable_person(login: Annotated[str, typer.Argument(metavar="LOGIN")], yes: 
         opening.confirm(f"Disable {login}?", yes)
         with at.database.transaction() as connection:
             done = people.disable(connection, login, opening.now_ms())
+            if done:
+                at.store.vault.note(connection, "person_disabled", {"login": login}, opening.now_ms())
     console.text("disabled" if done else "disabled before")
 
 

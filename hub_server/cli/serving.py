@@ -59,7 +59,7 @@ def serve(
     config = opening.configured(host=host, port=port)
     signal.signal(signal.SIGTERM, _as_interrupt)
     make_folders(config)
-    with _alone(config), _listening(config) as taken:
+    with alone(config), _listening(config) as taken:
         logs.configure("error" if console.manner.quiet else config.log_level)
         try:
             _run(config, taken, workers, as_json)
@@ -161,7 +161,7 @@ def _address(taken: socket.socket) -> str:
 
 
 @contextmanager
-def _alone(config: HubConfig) -> Iterator[None]:
+def alone(config: HubConfig) -> Iterator[None]:
     """One serving program for a home. Raises OurFault (``E_SERVING``)."""
     descriptor = os.open(config.serve_lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -178,7 +178,7 @@ def test_an_unknown_node_is_told_so_and_nothing_is_stored(hub: ServedHub) -> Non
 def test_what_a_revoked_node_sends_waits_and_it_is_told_nothing_of_its_feed(hub: ServedHub) -> None:
     node = hub.node("HWC1")
     with hub.world.database.transaction() as connection:
-        assert nodes.revoke(connection, node.node, "stolen", NOW_MS)
+        assert nodes.revoke(connection, node.vault, node.node, "stolen", NOW_MS)
     send(hub, node, patient(node).envelope.raw)
     assert [notice.kind for notice in node.notices] == [NoticeKind.QUARANTINED, NoticeKind.REVOKED]
     assert node.items == []

@@ -80,7 +80,7 @@ def test_what_a_revoked_node_sends_waits_for_a_person(hub: HubWorld) -> None:
     hub.exchange(node, [node.pack(patients(node)).envelope.raw])
     hub.admit()
     with hub.database.transaction() as connection:
-        assert nodes.revoke(connection, node.node, "stolen", NOW_MS)
+        assert nodes.revoke(connection, node.vault, node.node, "stolen", NOW_MS)
     hub.exchange(node, [node.pack(patients(node)).envelope.raw])
     assert reasons(node, NoticeKind.REVOKED) == ["E_REVOKED"]
     assert node.items == []

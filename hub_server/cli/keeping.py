@@ -1,0 +1,85 @@
+"""`hub backup` and `hub restore`: the whole database in one file, tried out, and the way back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hub_server import backup, postgres, recovery
+from hub_server.backup import Manifest
+from hub_server.cli import console, opening, reports
+from hub_server.cli.opening import AsJson, Yes
+from hub_server.cli.serving import alone
+from hub_server.config import make_folders
+from hub_server.vault import load_or_make
+from sync_protocol import documents
+
+
+def write_backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """\b
+    Examples:
+      hub backup /backups/hub-monday.hubbackup
+      hub backup --yes /backups/hub.hubbackup
+
+    Dump the database while the hub serves, restore the dump into a scratch database, compare, and keep the file.
+
+    The keys and the ledger are not in it. Copy the folders keys and ledger of the hub's home apart from it, to another
+    place: who has a backup and the keys reads everything, and who has a backup alone reads nothing. --yes replaces a
+    file of that name.
+    """
+    with opening.hub() as at:
+        server = backup.server(at.config, at.url, at.server_version)
+        made = backup.write(
+            server, at.store.vault.identity, file.absolute(), opening.now_ms(), replace=yes, program=reports.version()
+        )
+    if as_json:
+        console.document("hub.backup/1", _shape(made) | {"file": str(file), "file_bytes": file.stat().st_size})
+        return
+    console.text(f"backed up {made.facilities} facilities, {made.items} items, into {file}: tried out and found whole")
+    console.say(f"Copy these apart from it: {at.config.keys_folder} and {at.config.ledger_file.parent}")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that 'hub backup' wrote.")],
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """\b
+    Examples:
+      hub restore /backups/hub-monday.hubbackup
+
+    Put a backup in the place of the hub's database, after trying all of it. The hub must not be serving.
+
+    The database that is there now stays, under another name. What the ledger says happened since (enrolments,
+    revocations, people) is replayed. The nodes send again what the hub lost, with the times it had given it: they see
+    by themselves that their place is not on its feeds.
+    """
+    config = opening.configured()
+    made = backup.read_manifest(file)
+    console.say(f"A backup of {documents.time_text(made.made_ms)}: {made.facilities} facilities, {made.items} items.")
+    make_folders(config)
+    with alone(config):
+        opening.confirm("Put it in the place of the hub's database? That one is kept, under another name.", yes)
+        with postgres.ensure_running(config) as running:
+            server = backup.server(config, running.url, running.server_version)
+            identity = load_or_make(config.keys_folder, opening.now_ms())
+            made, kept = backup.restore(server, identity, file.absolute(), opening.now_ms())
+            with opening.hub(config) as at, at.database.transaction() as connection:
+                replayed = recovery.known(connection)
+    if as_json:
+        console.document("hub.restore/1", _shape(made) | {"kept": kept, "ledger_lines": replayed})
+        return
+    console.text(f"restored the hub as it was {documents.time_text(made.made_ms)}")
+    console.text(f"the database that was here is kept as {kept}; the ledger stands at line {replayed}")
+
+
+def _shape(made: Manifest) -> dict[str, object]:
+    shown = dict(backup.as_json(made))
+    del shown["schema"]
+    return shown | {"made_at": documents.time_text(made.made_ms)}

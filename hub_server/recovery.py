@@ -1,0 +1,107 @@
+"""A restored hub learns again what its ledger says happened since: facilities, enrolments, revocations, people.
+
+Run before anything is served. Each line says what is so from then on, so repeating one changes nothing, and the lines
+are replayed in their order. A database that has them all is only asked for one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from hub_server import nodes, people, registry
+from hub_server.database import Connection, Database
+from hub_server.ledger import Line
+from hub_server.vault import Vault
+from sync_protocol import keys
+from sync_protocol.change import NodeId
+from sync_protocol.errors import InvalidValue, NeedsPerson
+
+_LOCK_KEY: Final = 7_461_004  # advisory lock: two programs starting on a restored database replay once
+
+
+def replay(database: Database, vault: Vault) -> int:
+    """How many lines the database did not know. Raises NeedsPerson (``E_LEDGER_DAMAGED``)."""
+    ledger = vault.ledger
+    if ledger is None or ledger.last == 0:
+        return 0
+    with database.transaction() as connection:
+        if known(connection) >= ledger.last:
+            return 0
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
+        count, last = 0, known(connection)
+        for line in ledger.lines(after=last):
+            _REPLAYED.get(line.kind, _unknown)(connection, vault, line)
+            count, last = count + 1, line.seq
+        connection.execute(
+            "INSERT INTO setting (key, value) VALUES ('ledger', %s)"
+            " ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value",
+            (last.to_bytes(8, "big"),),
+        )
+    return count
+
+
+def known(connection: Connection) -> int:
+    """The number of the last line that this database knows."""
+    row = connection.execute("SELECT value FROM setting WHERE key = 'ledger'").fetchone()
+    return int.from_bytes(row[0], "big") if row else 0
+
+
+def _facility(connection: Connection, vault: Vault, line: Line) -> None:
+    """With a new key: what was encrypted under the lost one is not in this database either."""
+    said = line.body
+    quiet = Vault(vault.identity)
+    try:
+        registry.add_facility(
+            connection, quiet, said["facility"], said["name"], said["district"], said["state"], line.at_ms
+        )
+    except InvalidValue as error:
+        if error.code != "E_FACILITY_EXISTS":  # with other particulars: those of the database are newer
+            raise
+
+
+def _node(connection: Connection, vault: Vault, line: Line) -> None:
+    identity = vault.identity
+    raw = bytes.fromhex(line.body["certificate"])
+    certificate = keys.verify_document(raw, keys.Certificate, identity.root.verifier, identity.environment)
+    nodes.register_again(connection, certificate, raw, bytes.fromhex(line.body["code_hash"]))
+
+
+def _revoked(connection: Connection, vault: Vault, line: Line) -> None:
+    node, reason = NodeId(bytes.fromhex(line.body["node"])), line.body["reason"]
+    nodes.revoke(connection, Vault(vault.identity), node, reason, line.at_ms)
+
+
+def _reinstated(connection: Connection, vault: Vault, line: Line) -> None:
+    node = NodeId(bytes.fromhex(line.body["node"]))
+    registry.take_back_revocation(connection, Vault(vault.identity), node, line.at_ms)
+
+
+def _person(connection: Connection, _vault: Vault, line: Line) -> None:
+    try:
+        people.add(connection, people.noted(line.body))
+    except InvalidValue as error:
+        if error.code != "E_LOGIN_TAKEN":
+            raise
+
+
+def _person_disabled(connection: Connection, _vault: Vault, line: Line) -> None:
+    people.disable(connection, line.body["login"], line.at_ms)
+
+
+def _unknown(_connection: Connection, _vault: Vault, line: Line) -> None:
+    raise NeedsPerson(
+        f"the hub's ledger has a line {line.seq} that a newer version of this program wrote; nothing was changed",
+        code="E_LEDGER_NEWER",
+        next_step="install that version, or a later one",
+    )
+
+
+_REPLAYED: Final[dict[str, Callable[[Connection, Vault, Line], Any]]] = {
+    "facility": _facility,
+    "node": _node,
+    "revoked": _revoked,
+    "reinstated": _reinstated,
+    "person": _person,
+    "person_disabled": _person_disabled,
+}

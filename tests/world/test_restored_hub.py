@@ -1,0 +1,197 @@
+"""A hub whose PostgreSQL is put back from a backup, with real programs: what the nodes still have comes back by itself.
+
+Laws 6 and 13, and the ledger: receipts are what they were, doctors' replies come back from the centres, a node that was
+revoked after the backup stays revoked, one that was enrolled after it is known.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.places import HubPlace
+from hwc_node import config as settings
+from hwc_node import enrolment, standing, sync
+from hwc_node.line_import import ImportRules, LineImport
+from hwc_node.store import Store
+from hwc_node.sync import RefusedByHub
+from sync_protocol import documents, merge
+from sync_protocol.change import ChangeId, PersonId
+
+FACILITY = "HWC000001"
+PASSPHRASE = "monsoon lamp river stone"
+
+
+@dataclass
+class Centre:
+    """A real node."""
+
+    store: Store
+    person: PersonId
+
+    def take(self, *lines: dict[str, Any]) -> list[str]:
+        """Import; the ids."""
+        importing = LineImport(self.store, self.person, ImportRules())
+        raw = [(at, json.dumps(line).encode()) for at, line in enumerate(lines, 1)]
+        results = importing.take(raw, now_ms())
+        assert all(one.error is None for one in results)
+        return [documents.id_text(one.record) for one in results if one.record is not None]
+
+    def visit(self, name: str) -> str:
+        """A patient with a case and a referral; the referral's id."""
+        (patient,) = self.take({"kind": "patient", "fields": {"name": name, "sex": "F"}})
+        (case,) = self.take({"kind": "case", "patient": patient, "fields": {"history": f"{name}: fever"}})
+        fields = {"case": case, "specialty": "ent", "urgency": "urgent", "question": name}
+        return self.take({"kind": "referral", "patient": patient, "fields": fields})[0]
+
+    def sync(self) -> sync.SyncResult:
+        return sync.run(self.store)
+
+    @property
+    def receipts(self) -> dict[ChangeId, int | None]:
+        return {one.held.change.id: one.held.receipt_ms for one in self.store.changes()}
+
+    @property
+    def digest(self) -> str:
+        return merge.digest_text(standing.digest(self.store))
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """One that PostgreSQL's own user can pass through, where this runs as root."""
+    made = Path(tempfile.mkdtemp(prefix="restored-hub-"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def hub(folder: Path) -> Iterator[HubPlace]:
+    place = HubPlace.below(folder)
+    place.start()
+    place.run("facility", "add", FACILITY, "Rampur")
+    place.run("people", "add", "doc", "--name", "Dr Kavita Rao", "--registration-number", "KMC 51234")
+    yield place
+    place.stop()
+
+
+def centre(hub: HubPlace, folder: Path, name: str, code: str = "") -> Centre:
+    made = enrolment.enrol(
+        settings.load(folder / name, {}),
+        code or hub.ask("enrol", FACILITY)["code"],
+        person_name=name,
+        passphrase=PASSPHRASE,
+        now_ms=now_ms(),
+        node_name=name,
+    )
+    return Centre(Store.open(settings.load(folder / name, {}), made.store_key), made.person)
+
+
+def reply(hub: HubPlace, referral: str, folder: Path) -> None:
+    file = folder / "reply.json"
+    answer = {"diagnosis": {"system": "ICD-10", "code": "J06.9", "text": "URI"}, "advice": "rest", "mode": "text"}
+    file.write_text(json.dumps(answer | {"first": True, "prescription": []}))
+    hub.run("reply", referral, "--as", "doc", "--file", str(file))
+
+
+def hub_digest(hub: HubPlace) -> str:
+    (found,) = hub.ask("status", "--facility", FACILITY)["facilities"]
+    return str(found["digest"])
+
+
+def test_what_a_restored_hub_lost_comes_back_from_the_nodes(hub: HubPlace, folder: Path) -> None:
+    first, second = centre(hub, folder, "first"), centre(hub, folder, "second")
+    first.visit("Asha before")
+    first.sync()
+    second.sync()
+    saved = folder / "monday.hubbackup"
+    told = hub.ask("backup", str(saved))
+    assert (told["schema"], told["facilities"]) == ("hub.backup/1", 1)
+
+    answered = first.visit("Meena after")
+    first.sync()
+    reply(hub, answered, folder)
+    second.visit("Radha at the second")
+    second.sync()
+    late_code = hub.ask("enrol", FACILITY)["code"]
+    late = centre(hub, folder, "late", late_code)
+    late.visit("Geeta at the late one")
+    late.sync()
+    for each in (first, second, late, first):
+        each.sync()
+    stolen = next(one["node"] for one in hub.ask("nodes", "list")["nodes"] if one["name"] == "second")
+    hub.run("people", "disable", "doc", "--yes")
+    hub.run("nodes", "revoke", stolen, "--yes", "--reason", "stolen")
+    before, receipts = hub_digest(hub), first.receipts
+    assert first.digest == before
+    assert all(receipt is not None for receipt in receipts.values())
+
+    hub.stop()
+    restored = hub.ask("restore", str(saved), "--yes")
+    assert restored["kept"].startswith("hub_before_")
+    hub.start()
+    assert hub_digest(hub) != before
+
+    for each in (first, late, first, late):
+        each.sync()
+    assert hub_digest(hub) == first.digest == late.digest == before
+    assert first.receipts == receipts
+    assert hub.ask("referrals", "show", answered)["status"] == "answered"
+    with pytest.raises(RefusedByHub):
+        second.sync()
+    people = {one["login"]: one for one in hub.ask("people", "list")["people"]}
+    assert people["doc"]["disabled_at"] is not None
+    assert standing.integrity(first.store) == []
+
+    # and once more, with what was acknowledged since, from the same backup
+    first.visit("Lata since")
+    first.sync()
+    first.sync()
+    before, receipts = hub_digest(hub), first.receipts
+    hub.stop()
+    hub.run("restore", str(saved), "--yes")
+    hub.start()
+    for each in (late, first, late):
+        each.sync()
+    assert hub_digest(hub) == first.digest == late.digest == before
+    assert first.receipts == receipts
+
+
+def test_a_backup_that_is_damaged_or_another_hubs_changes_nothing(hub: HubPlace, folder: Path) -> None:
+    node = centre(hub, folder, "first")
+    node.visit("Asha")
+    node.sync()
+    saved, bad = folder / "good.hubbackup", folder / "bad.hubbackup"
+    hub.run("backup", str(saved))
+    assert "Asha" not in saved.read_bytes().decode("latin-1")
+    hub.run("backup", str(saved), expect=1)  # there is a file of that name
+    hub.run("restore", str(saved), "--yes", expect=1)  # it serves
+    whole, before = saved.read_bytes(), hub_digest(hub)
+    hub.stop()
+    middle = len(whole) // 2
+    altered = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for damaged in (b"", whole[:middle], altered):
+        bad.write_bytes(damaged)
+        hub.run("restore", str(bad), "--yes", expect=6)
+    hub.run("restore", str(folder / "nothing"), "--yes", expect=1)
+    other = HubPlace.below(folder / "other")
+    (folder / "other").mkdir(mode=0o711)
+    (folder / "other").chmod(0o711)
+    other.run("facility", "add", FACILITY, "Another hub's Rampur")
+    other.run("restore", str(saved), "--yes", expect=3)
+    hub.start()
+    assert hub_digest(hub) == before
+    node.sync()
+    assert node.digest == before
