@@ -24,6 +24,7 @@ from bench.places import BIN, HubPlace, Place, StepFailed, hold
 from bench.visits import Visits
 
 CONSULTATIONS: Final = 200
+LATER_CONSULTATIONS: Final = 40
 UNREACHABLE: Final = 5
 FIRST, SECOND = "HWC000001", "HWC000002"
 
@@ -185,6 +186,55 @@ class Demo:
         self.compare(FIRST, "Rampur laptop", "Rampur tablet")
         self.compare(SECOND, "Nallur laptop")
 
+    def node_put_back(self) -> None:
+        step(5, "A node's database is put back to an old copy, used, and synced")
+        laptop, copy = self.nodes["Rampur laptop"], str(self.folder / "rampur.hwcbackup")
+        laptop.run("backup", copy)
+        laptop.take([edit("case", CASE, {"plan": "oxygen, then the district hospital"})])
+        laptop.sync()
+        laptop.sync()
+        laptop.take([edit("case", CASE, {"outcome": "under_care"})])  # never sent: only in what is kept
+        before = int(laptop.ask("status")["changes"])
+        kept = laptop.ask("restore", copy, "--yes")["kept"]
+        after = int(laptop.ask("status")["changes"])
+        hold(after == before - 2, f"the old copy has {after} changes, not {before - 2}")
+        say(f"hwc restore: {before} changes became {after}; what was there is kept in {Path(kept).name}")
+        laptop.take([edit("patient", PATIENT, {"guardian": "Mohan Lal"})])
+        laptop.sync()
+        laptop.sync()
+        (case,) = laptop.lines("export", "--kind", "case", "--patient", PATIENT)
+        hold(case["fields"]["plan"].startswith("oxygen"), "what had been sent did not come back")
+        say("the sync brings back what it had sent; what it wrote meanwhile has new names and collides with nothing")
+        self.nodes["Rampur tablet"].sync()
+        self.compare(FIRST, "Rampur laptop", "Rampur tablet")
+
+    def hub_put_back(self) -> None:
+        step(6, "The hub's PostgreSQL is put back from a backup, and the nodes sync")
+        laptop, nallur = self.nodes["Rampur laptop"], self.nodes["Nallur laptop"]
+        saved = str(self.folder / "hub.hubbackup")
+        items = int(self.hub.ask("backup", saved)["items"])
+        say(f"hub backup: {items:,} items, tried out in a scratch database before it is called a backup")
+        laptop.take(Visits(1, seed=8).documents(LATER_CONSULTATIONS))
+        nallur.take(Visits(2, seed=8).documents(LATER_CONSULTATIONS))
+        for node in (laptop, nallur, laptop, nallur):
+            node.sync()
+        before = {facility: self.hub_digest(facility) for facility in (FIRST, SECOND)}
+        held = self.hub_items()
+        self.hub.stop()
+        self.hub.run("restore", saved, "--yes")
+        self.hub.start()
+        say(f"hub restore: {held:,} items became {self.hub_items():,}")
+        for name in ("Rampur laptop", "Nallur laptop", "Rampur tablet", "Rampur laptop", "Nallur laptop"):
+            self.nodes[name].sync()
+        after = {facility: self.hub_digest(facility) for facility in (FIRST, SECOND)}
+        hold(after == before, "the hub is not what it was")
+        say(f"the nodes send again what the hub lost: {self.hub_items():,} items, and the digests of before")
+        self.compare(FIRST, "Rampur laptop", "Rampur tablet")
+        self.compare(SECOND, "Nallur laptop")
+
+    def hub_items(self) -> int:
+        return sum(int(one["feed_head"]) for one in self.hub.ask("status")["facilities"])
+
     def compare(self, facility: str, *names: str) -> None:
         """All replicas of a facility and the hub print the same digest."""
         at_hub = self.hub_digest(facility)
@@ -308,6 +358,8 @@ def main() -> int:
         demo.queue_and_reply()
         demo.answer_arrives()
         demo.conflict()
+        demo.node_put_back()
+        demo.hub_put_back()
         demo.table()
         print(f"\nEvery step held, in {time.monotonic() - began:.0f} s.")
         status = 0
