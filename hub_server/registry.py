@@ -153,6 +153,7 @@ class Node:
     last_seen_ms: int | None
     clock_error_ms: int | None
     cursor_position: int
+    twins_ms: int | None
     behind_by: int
     waiting: int
     quarantined: int
@@ -162,7 +163,7 @@ def list_nodes(connection: Connection, facility: str | None = None, node: NodeId
     """Nodes, by facility and time of enrolment. Raises InvalidValue (``E_UNKNOWN_NODE``) for one that is not there."""
     found = connection.execute(
         "SELECT n.node, n.facility, n.name, n.enrolled_ms, n.revoked_ms, n.revoked_reason, n.last_seen_ms,"
-        " n.clock_error_ms, n.cursor_position, f.position - n.cursor_position,"
+        " n.clock_error_ms, n.cursor_position, n.twins_ms, f.position - n.cursor_position,"
         " (SELECT count(*) FROM arrival a WHERE a.node = n.node AND a.state IN ('kept', 'waiting')),"
         " (SELECT count(*) FROM quarantine q WHERE q.node = n.node AND q.verdict = 'open')"
         " FROM node n JOIN feed f ON f.facility = n.facility"

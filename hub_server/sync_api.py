@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from hub_server import feed, nodes
+from hub_server import feed, nodes, twins
 from hub_server.database import Connection
 from hub_server.gate import Gate, Stay, retry_after_s
 from hub_server.keeper import Keeper
@@ -201,6 +201,9 @@ class SyncEdge:
             elif head.position > cursor.position and not node.revoked:
                 pages, grants = self._pages(connection, exchange, cursor, set(named), now_ms, limit_bytes)
             nonce = os.urandom(nodes.NONCE_BYTES)
+            if twins.note(connection, node.node, hello.nonce, nonce, now_ms):
+                log.warning("twins", node=node.node.hex())
+                notices.append(Notice(NoticeKind.TWINS, b"", reason="E_TWINS"))
             self._note_seen(connection, exchange, now_ms, nonce)
         heads = Heads(
             wire.PROTOCOL_VERSION,

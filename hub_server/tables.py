@@ -136,7 +136,11 @@ class Conflicted(SQLModel, table=True):
 
 
 class Node(SQLModel, table=True):
-    """An enrolled node. nonce: the last one handed out to it. cursor_position: as its last HELLO said."""
+    """An enrolled node. nonce: the last one handed out to it. cursor_position: as its last HELLO said.
+
+    shown_nonce: the newest that it showed. left_nonce: the newest of the life that it showed before another one.
+    twins_ms: when both lives were last seen to go on.
+    """
 
     __tablename__ = "node"
     __table_args__ = (Index("node_facility", "facility"),)
@@ -153,6 +157,20 @@ class Node(SQLModel, table=True):
     clock_error_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
     cursor_position: int = Field(default=0, sa_column=_big())
     nonce: bytes = Field(default=b"", sa_column=_bytes())
+    shown_nonce: bytes = Field(default=b"", sa_column=_bytes())
+    left_nonce: bytes = Field(default=b"", sa_column=_bytes())
+    twins_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
+
+
+class HandedNonce(SQLModel, table=True):
+    """A nonce handed out to a node. answered: the one that its HELLO showed. shown: the node showed this one."""
+
+    __tablename__ = "handed_nonce"
+    node: bytes = Field(sa_column=_bytes(primary=True))
+    nonce: bytes = Field(sa_column=_bytes(primary=True))
+    answered: bytes = Field(sa_column=_bytes())
+    shown: bool
+    seq: int = Field(sa_column=_big())
 
 
 class EnrolmentCode(SQLModel, table=True):

@@ -83,6 +83,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "queue": 25,
         "ledger": 30,
         "vault": 40,
+        "twins": 30,
         "nodes": 50,
         "store": 60,
         "charts": 65,

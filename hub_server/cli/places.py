@@ -164,7 +164,8 @@ NODE_HEADS: Final = ("node", "facility", "name", "last seen", "behind by", "cloc
 
 def node_row(one: Node) -> tuple[str, ...]:
     clock = "" if one.clock_error_ms is None else f"{one.clock_error_ms / 1000:+.1f} s"
-    state = "revoked" if one.revoked_ms is not None else "quarantine" if one.quarantined else "ok"
+    state = "quarantine" if one.quarantined else "twins" if one.twins_ms is not None else "ok"
+    state = "revoked" if one.revoked_ms is not None else state
     seen = time_words(one.last_seen_ms) or "never"
     return (documents.id_text(one.node), one.facility, one.name, seen, str(one.behind_by), clock, state)
 
@@ -181,6 +182,7 @@ def node_json(one: Node) -> dict[str, Any]:
         "clock_error_ms": one.clock_error_ms,
         "pending_segments": one.waiting,
         "quarantined": one.quarantined,
+        "twins_at": time_or_none(one.twins_ms),
         "revoked_at": time_or_none(one.revoked_ms),
         "revoked_reason": one.revoked_reason or None,
     }

@@ -187,6 +187,7 @@ INSERT INTO item SELECT facility, row_number() OVER (PARTITION BY facility), pat
 INSERT INTO referral SELECT facility, patient, patient, 'ent', 1, 'closed', 0 FROM patient;
 INSERT INTO conflicted SELECT facility, patient, 'case', patient, 1, 0 FROM patient;
 INSERT INTO node SELECT patient, facility, '', '', '', '', 0, NULL, '', 0, 0, 0, '' FROM patient;
+INSERT INTO handed_nonce SELECT patient, patient, '', false FROM patient;
 INSERT INTO enrolment_code SELECT patient, facility, 0, 0 FROM patient;
 INSERT INTO grant_key SELECT patient, patient, 'to-hub', '', '', 0 FROM patient;
 INSERT INTO arrival SELECT patient, patient, 0, facility, 1, patient, 0, 'admitted', '', 0, '' FROM patient;
