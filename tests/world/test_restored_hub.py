@@ -7,96 +7,27 @@ revoked after the backup stays revoked, one that was enrolled after it is known.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.places import HubPlace
-from hwc_node import config as settings
-from hwc_node import enrolment, standing, sync
-from hwc_node.line_import import ImportRules, LineImport
-from hwc_node.store import Store
+from hwc_node import standing
 from hwc_node.sync import RefusedByHub
-from sync_protocol import documents, merge
-from sync_protocol.change import ChangeId, PersonId
-
-FACILITY = "HWC000001"
-PASSPHRASE = "monsoon lamp river stone"
-
-
-@dataclass
-class Centre:
-    """A real node."""
-
-    store: Store
-    person: PersonId
-
-    def take(self, *lines: dict[str, Any]) -> list[str]:
-        """Import; the ids."""
-        importing = LineImport(self.store, self.person, ImportRules())
-        raw = [(at, json.dumps(line).encode()) for at, line in enumerate(lines, 1)]
-        results = importing.take(raw, now_ms())
-        assert all(one.error is None for one in results)
-        return [documents.id_text(one.record) for one in results if one.record is not None]
-
-    def visit(self, name: str) -> str:
-        """A patient with a case and a referral; the referral's id."""
-        (patient,) = self.take({"kind": "patient", "fields": {"name": name, "sex": "F"}})
-        (case,) = self.take({"kind": "case", "patient": patient, "fields": {"history": f"{name}: fever"}})
-        fields = {"case": case, "specialty": "ent", "urgency": "urgent", "question": name}
-        return self.take({"kind": "referral", "patient": patient, "fields": fields})[0]
-
-    def sync(self) -> sync.SyncResult:
-        return sync.run(self.store)
-
-    @property
-    def receipts(self) -> dict[ChangeId, int | None]:
-        return {one.held.change.id: one.held.receipt_ms for one in self.store.changes()}
-
-    @property
-    def digest(self) -> str:
-        return merge.digest_text(standing.digest(self.store))
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
+from tests.world.centres import FACILITY, centre, hub_digest, open_folder, serving
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """One that PostgreSQL's own user can pass through, where this runs as root."""
-    made = Path(tempfile.mkdtemp(prefix="restored-hub-"))
-    made.chmod(0o711)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+    with open_folder() as made:
+        yield made
 
 
 @pytest.fixture
 def hub(folder: Path) -> Iterator[HubPlace]:
-    place = HubPlace.below(folder)
-    place.start()
-    place.run("facility", "add", FACILITY, "Rampur")
-    place.run("people", "add", "doc", "--name", "Dr Kavita Rao", "--registration-number", "KMC 51234")
-    yield place
-    place.stop()
-
-
-def centre(hub: HubPlace, folder: Path, name: str, code: str = "") -> Centre:
-    made = enrolment.enrol(
-        settings.load(folder / name, {}),
-        code or hub.ask("enrol", FACILITY)["code"],
-        person_name=name,
-        passphrase=PASSPHRASE,
-        now_ms=now_ms(),
-        node_name=name,
-    )
-    return Centre(Store.open(settings.load(folder / name, {}), made.store_key), made.person)
+    with serving(folder) as place:
+        yield place
 
 
 def reply(hub: HubPlace, referral: str, folder: Path) -> None:
@@ -104,11 +35,6 @@ def reply(hub: HubPlace, referral: str, folder: Path) -> None:
     answer = {"diagnosis": {"system": "ICD-10", "code": "J06.9", "text": "URI"}, "advice": "rest", "mode": "text"}
     file.write_text(json.dumps(answer | {"first": True, "prescription": []}))
     hub.run("reply", referral, "--as", "doc", "--file", str(file))
-
-
-def hub_digest(hub: HubPlace) -> str:
-    (found,) = hub.ask("status", "--facility", FACILITY)["facilities"]
-    return str(found["digest"])
 
 
 def test_what_a_restored_hub_lost_comes_back_from_the_nodes(hub: HubPlace, folder: Path) -> None:
