@@ -11,7 +11,7 @@ mean and who may use them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +35,16 @@ class Entry:
     verb: str
     facility: str
     subject: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """An entry as it stands in the chain. hash: 32 bytes."""
+
+    number: int
+    at_ms: int
+    entry: Entry
+    hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,20 @@ def verify(connection: Connection) -> Verified:
             if number != last + 1 or expected != bytes(stored):
                 return Verified(last, number, hashed)
             last, hashed = number, expected
+
+
+def entries(connection: Connection, after: int = 0) -> Iterator[Noted]:
+    """The entries behind a number, in order."""
+    while True:
+        rows = connection.execute(
+            "SELECT seq, at_ms, actor, verb, facility, subject, hash FROM audit WHERE seq > %s ORDER BY seq LIMIT %s",
+            (after, _ROWS_A_READ),
+        ).fetchall()
+        if not rows:
+            return
+        for number, at_ms, actor, verb, facility, subject, hashed in rows:
+            yield Noted(number, at_ms, Entry(actor, verb, facility, bytes(subject)), bytes(hashed))
+            after = number
 
 
 def _next(before: bytes, number: int, at_ms: int, entry: Entry) -> bytes:

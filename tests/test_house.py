@@ -90,6 +90,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "intake": 70,
         "keeper": 70,
         "registry": 70,
+        "stats": 70,
         "recovery": 75,
         "backup": 80,
         "consults": 75,

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from hub_server.cli import console, doctors, keeping, opening, places, reports, serving
+from hub_server.cli import console, doctors, keeping, opening, oversight, places, reports, serving
 from hub_server.cli.console import Status
 
 PROGRAM = "hub"
@@ -31,6 +31,7 @@ people = _group()
 quarantine = _group()
 referrals = _group()
 conflicts = _group()
+audits = _group()
 
 
 @app.callback(invoke_without_command=True)
@@ -140,6 +141,19 @@ def conflicts_group(context: typer.Context) -> None:
         doctors.list_conflicts()
 
 
+@audits.callback(invoke_without_command=True)
+def audit_group(context: typer.Context) -> None:
+    """\b
+    Examples:
+      hub audit verify
+      hub audit export > audit.jsonl
+
+    Who read and wrote which patient's data, as a chain of hashes.
+    """
+    if context.invoked_subcommand is None:
+        oversight.verify_audit()
+
+
 opening.command(app, "serve")(serving.serve)
 opening.command(facility, "add")(places.add_facility)
 opening.command(facility, "import")(places.import_facilities)
@@ -170,6 +184,10 @@ opening.command(quarantine, "list")(places.list_quarantine)
 opening.command(quarantine, "show")(places.show_quarantined)
 opening.command(quarantine, "release")(places.release_quarantined)
 app.add_typer(quarantine, name="quarantine", short_help="What could not be admitted and waits for a person")
+opening.command(audits, "verify")(oversight.verify_audit)
+opening.command(audits, "export")(oversight.export_audit)
+app.add_typer(audits, name="audit", short_help="Who read and wrote which patient's data")
+opening.command(app, "stats")(oversight.show_stats)
 opening.command(app, "backup")(keeping.write_backup)
 opening.command(app, "restore")(keeping.restore)
 opening.command(app, "doctor")(reports.doctor)

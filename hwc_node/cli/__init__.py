@@ -126,6 +126,7 @@ app.add_typer(key, name="key", short_help="Who can unlock this node.")
 opening.command(app, "backup", "Copy everything into one encrypted file.")(keeping.write_backup)
 opening.command(app, "restore", "Put a backup back.")(keeping.restore)
 opening.command(app, "doctor", "Check this node, and name what mends it.")(looking.doctor)
+opening.command(app, "support", "Write what whoever helps needs to know.")(looking.support)
 opening.command(app, "serve", "Sync in the background, with a local status page.")(moving.serve)
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
 from hwc_node import checkup, keystore, standing
 from hwc_node.checkup import Check, Grade, Space
 from hwc_node.cli import console, opening, words
 from hwc_node.cli.opening import AsJson, Desk
-from hwc_node.config import NodeConfig
+from hwc_node.config import NodeConfig, storage_fault
 from hwc_node.standing import Standing
 from hwc_node.store import Store
 from sync_protocol import documents, merge, schema
+from sync_protocol.errors import OurFault
 
 DISTRIBUTION: Final = "health-sync"
 NOTICES_TOLD: Final = 5
@@ -161,3 +165,47 @@ def _age_s(ms: int | None, now_ms: int) -> int | None:
 
 def _stamp(ms: int | None) -> str | None:
     return documents.time_text(ms) if ms is not None else None
+
+
+def support(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Replace a file of that name.")] = False,
+) -> None:
+    """\b
+    Examples:
+      hwc support support.json
+      hwc support - | less
+
+    Write what whoever helps needs to know of this node: its standing, its checks, what the hub told. JSON, to be read
+    before it is sent.
+
+    It holds no patient's data, no name, no passphrase and no key.
+    """
+    with opening.desk() as at:
+        now_ms = opening.now_ms()
+        now = standing.standing(at.store)
+        room = checkup.space(at.config, now)
+        shape = _status_json(at, now, room, checkup.needing(checkup.concerns(now, room, now_ms)))
+        shape |= {
+            "written_at": documents.time_text(now_ms),
+            "checks": [_check_json(one) for one in checkup.checkup(at.config, at.store, now_ms)],
+            "notices": [
+                {"at": documents.time_text(one.at_ms), "said": one.kind}
+                for one in standing.notices(at.store, NOTICES_TOLD)
+            ],
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}",
+        }
+        for named in ("person_name", "facility_name"):
+            del shape[named]
+        shape["key_slots"] = len(shape["key_slots"])
+    if str(file) == "-":
+        console.document("hwc.support/1", shape)
+        return
+    if file.exists() and not yes:
+        raise OurFault("There is a file of this name already.", code="E_FILE_EXISTS", next_step="Give --yes.")
+    try:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode({"schema": "hwc.support/1", **shape}), indent=2))
+    except OSError as error:
+        raise storage_fault(error, "The file cannot be written") from error
+    console.text(f"written to {file}: read it before you send it; it holds no patient's data")

@@ -18,7 +18,7 @@ from hub_server.cli.console import Status, exit_status
 from hub_server.database import Database, DatabaseAway
 from sync_protocol import documents
 from sync_protocol.errors import OurFault
-from tests.hub.test_cli import Terminal
+from tests.hub.command_line import Terminal
 from tests.hub.test_cli import hub as hub  # the fixture
 from tests.hub.test_consults import Ward
 from tests.hub.test_consults import ward as ward
