@@ -159,6 +159,14 @@ def _check_json(one: Check) -> dict[str, Any]:
     return {"name": one.name, "grade": one.grade.value, "said": one.said, "mend": one.mend or None}
 
 
+def _without_home(at: Desk, one: Check) -> dict[str, Any]:
+    """A folder's name often is its owner's."""
+    home = str(at.config.home)
+    return _check_json(
+        Check(one.name, one.grade, one.said.replace(home, "$HWC_HOME"), one.mend.replace(home, "$HWC_HOME"))
+    )
+
+
 def _age_s(ms: int | None, now_ms: int) -> int | None:
     return max(0, now_ms - ms) // 1000 if ms is not None else None
 
@@ -188,7 +196,7 @@ def support(
         shape = _status_json(at, now, room, checkup.needing(checkup.concerns(now, room, now_ms)))
         shape |= {
             "written_at": documents.time_text(now_ms),
-            "checks": [_check_json(one) for one in checkup.checkup(at.config, at.store, now_ms)],
+            "checks": [_without_home(at, one) for one in checkup.checkup(at.config, at.store, now_ms)],
             "notices": [
                 {"at": documents.time_text(one.at_ms), "said": one.kind}
                 for one in standing.notices(at.store, NOTICES_TOLD)
