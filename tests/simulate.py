@@ -19,6 +19,7 @@ from tests.simulated_disk import Fault
 from tests.simulator import Verdict, simulate
 
 PROCESSES: Final = 2
+WORLDS_A_REPETITION: Final = 100  # one world of a hundred runs twice, and must come to the same
 SEED_BYTES: Final = 5  # short enough to be typed again
 
 
@@ -35,7 +36,12 @@ def many(seeds: Iterable[int], processes: int = PROCESSES) -> list[Verdict]:
 
 def _briefly(seed: int) -> Verdict:
     told = simulate(seed)
-    return Verdict(told.seed, told.problem, told.state, told.events, told.exchanges, ())
+    problem = told.problem
+    if seed % WORLDS_A_REPETITION == 0 and not problem:
+        again = simulate(seed)
+        if (again.trace, again.state) != (told.trace, told.state):
+            problem = "the same seed gave another world"
+    return Verdict(told.seed, problem, told.state, told.events, told.exchanges, ())
 
 
 def _one(seed: int, fault: Fault | None) -> bool:

@@ -38,6 +38,10 @@ class Fault(Enum):
     LATEST_RECEIPT = "the hub alters a receipt when a change arrives again"
     RETRIES_FOREVER = "the node never sets a refused change aside"
     SKIPS_A_POSITION = "the hub's page leaves out what has been committed last but one"
+    GIVES_BACK_UNVOUCHED = "the node gives back what a restored hub lost without the hub's tags"
+    FIRST_RECEIPT_STAYS = "the hub keeps the receipt that it gave anew, though a node shows the one of before"
+    TAKES_THE_LATER_RECEIPT = "the node takes a later receipt from the feed than the one it has"
+    NO_LEDGER = "a restored hub has forgotten enrolments, revocations and subscriptions"
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
@@ -26,6 +26,7 @@ from sync_protocol.hlc import Hlc
 from sync_protocol.keys import Grant, GrantId
 from sync_protocol.merge import Held, Record
 from sync_protocol.schema import Writer
+from sync_protocol.segment import Voucher
 from sync_protocol.session import HelloArrived, HubEvent, HubGrantArrived, HubSession, SegmentArrived, SegmentRefused
 from sync_protocol.wire import Heads, Hello, Notice, NoticeKind
 from tests.simulated_disk import ENVIRONMENT, HUB, Fault, Power, identity, recipient, simulated_seal
@@ -42,7 +43,7 @@ class State(Enum):
     QUARANTINED = "quarantined"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Kept:
     """A segment on the hub's disk. changes: by row, None for a bad one; bad: row → reason."""
 
@@ -57,18 +58,36 @@ class Kept:
 
 @dataclass(slots=True)
 class Feed:
-    """Dense: item n stands at position n + 1. hashes[n] is the running hash at position n."""
+    """Dense: item n, a change and its receipt, stands at position n + 1. hashes[n] is the running hash at position n.
 
-    items: list[ChangeId] = field(default_factory=list)
+    known: change → its earliest receipt here. A change stands here again only with an earlier one (PROTOCOL.md §10.2).
+    """
+
+    items: list[tuple[ChangeId, int]] = field(default_factory=list)
     hashes: list[bytes] = field(default_factory=lambda: [FIRST_HASH])
-    known: set[ChangeId] = field(default_factory=set)
+    known: dict[ChangeId, int] = field(default_factory=dict)
+
+    def copied(self) -> Feed:
+        return Feed([*self.items], [*self.hashes], {**self.known})
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Enrolled:
     number: int
     facility: FacilityCode
     revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What the ledger, outside of the database, says: a node is enrolled, or revoked; a facility is subscribed or not."""
+
+    word: str
+    node: NodeId = NodeId(b"")  # noqa: RUF009  # bytes
+    number: int = 0
+    facility: FacilityCode = FacilityCode("")  # noqa: RUF009  # text
+    patient: PatientId = PatientId(b"")  # noqa: RUF009  # bytes
+    home: FacilityCode = FacilityCode("")  # noqa: RUF009  # text
 
 
 @dataclass(slots=True)
@@ -82,18 +101,55 @@ class HubDisk:
     subscribed: dict[PatientId, list[FacilityCode]] = field(default_factory=dict)
     nodes: dict[NodeId, Enrolled] = field(default_factory=dict)
     hlc: Hlc = Hlc(0)  # noqa: RUF009  # an integer
+    ledger: int = 0  # how many of the ledger's lines this database knows
+
+    def copied(self) -> HubDisk:
+        """A backup of it. Its values are never altered, so only the containers are copied."""
+        return HubDisk(
+            {**self.segments},
+            {**self.grants},
+            {**self.made},
+            {**self.held},
+            {key: [*names] for key, names in self.records.items()},
+            {code: feed.copied() for code, feed in self.feeds.items()},
+            {patient: [*codes] for patient, codes in self.subscribed.items()},
+            {**self.nodes},
+            self.hlc,
+            self.ledger,
+        )
 
 
-def tag_of(held: Held) -> bytes:
+def tag_of(name: ChangeId, origin: Writer, receipt_ms: int) -> bytes:
     """What only the hub can say of a change, its origin and its receipt."""
-    assert held.receipt_ms is not None
-    text = held.change.id + held.origin.value.encode() + held.receipt_ms.to_bytes(8, "big")
+    text = name + origin.value.encode() + receipt_ms.to_bytes(8, "big")
     return hmac.digest(TAG_KEY, text, hashlib.sha256)[:TAG_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A change on its way into the feeds. sender: the facility whose node brought it. vouched: by the hub's own tag."""
+
+    held: Held
+    sender: FacilityCode
+    vouched: bool
+
+    @property
+    def receipt_ms(self) -> int:
+        assert self.held.receipt_ms is not None
+        return self.held.receipt_ms
+
+
+def _registers(change: Change) -> bool:
+    """The first change of a patient's record: who registers a patient follows it."""
+    return change.kind == "patient" and "name" in change.writes and not change.supersedes.get("name")
 
 
 @dataclass(slots=True)
 class Hub:
-    """mistaken: fields that a faulty check of this hub refuses. unreadable: changes that a faulty codec cannot read."""
+    """mistaken: fields that a faulty check of this hub refuses. unreadable: changes that a faulty codec cannot read.
+
+    ledger: what is not in the database's backups. ever: who was ever subscribed, for the world's checks.
+    """
 
     chance: random.Random
     power: Power
@@ -103,10 +159,54 @@ class Hub:
     mistaken: bool = False
     unreadable: set[ChangeId] = field(default_factory=set)
     unsaved: list[Envelope] = field(default_factory=list)
+    ledger: list[Line] = field(default_factory=list)
+    ever: set[tuple[PatientId, FacilityCode]] = field(default_factory=set)
 
     def enrol(self, number: int, node: NodeId, facility: FacilityCode) -> None:
-        self.disk.nodes[node] = Enrolled(number, facility)
-        self.disk.feeds.setdefault(facility, Feed())
+        self._note(Line("enrolled", node, number, facility))
+
+    def revoke(self, node: NodeId) -> None:
+        self._note(Line("revoked", node))
+
+    def subscribe(self, patient: PatientId, facility: FacilityCode) -> None:
+        """The facility asks for a patient: the whole history joins its feed."""
+        subscribed = self.disk.subscribed.get(patient, [])
+        if subscribed and facility not in subscribed:
+            self._note(Line("subscribed", facility=facility, patient=patient, home=subscribed[0]))
+
+    def unsubscribe(self, patient: PatientId, facility: FacilityCode) -> None:
+        """What stands in its feed stays; nothing new joins it. The first that was subscribed is its home."""
+        if facility in self.disk.subscribed.get(patient, ())[1:]:
+            self._note(Line("unsubscribed", facility=facility, patient=patient))
+
+    # -- the ledger ----------------------------------------------------------------------------------------------------
+
+    def _note(self, line: Line) -> None:
+        """A line is durable before the database commits what it says."""
+        self.ledger.append(line)
+        self.power.commit(self.replay)
+
+    def replay(self) -> None:
+        """Learn what the ledger says and this database does not know. Repeating a line changes nothing."""
+        for line in self.ledger[self.disk.ledger :]:
+            if line.word == "enrolled":
+                self.disk.nodes.setdefault(line.node, Enrolled(line.number, line.facility))
+                self.disk.feeds.setdefault(line.facility, Feed())
+            elif line.word == "revoked":
+                self.disk.nodes[line.node] = replace(self.disk.nodes[line.node], revoked=True)
+            elif line.word == "subscribed":
+                self._subscribe(line.patient, line.home)  # the patient itself may be lost, until a node brings it
+                self._subscribe(line.patient, line.facility)
+            elif line.facility in self.disk.subscribed.get(line.patient, ())[1:]:
+                self.disk.subscribed[line.patient].remove(line.facility)
+        self.disk.ledger = len(self.ledger)
+
+    def put_back(self, backup: HubDisk) -> None:
+        """The database is what it was; keys and ledger are not part of it."""
+        self.disk = backup.copied()
+        if self.fault is Fault.NO_LEDGER:
+            self.disk.ledger = len(self.ledger)
+        self.restart()
 
     # -- keeping -------------------------------------------------------------------------------------------------------
 
@@ -131,8 +231,9 @@ class Hub:
         return self._answer(session, hello, seen, notices)
 
     def restart(self) -> None:
-        """What a power cut leaves of memory: nothing."""
+        """What a power cut leaves of memory: nothing. Before anything is served the ledger is read."""
         self.unsaved.clear()
+        self.replay()
 
     def _enrolled(self, hello: Hello) -> Enrolled:
         enrolled = self.disk.nodes.get(wire.node_of(hello))
@@ -157,7 +258,7 @@ class Hub:
             return  # already held
         kept = Kept(sealed, node, self.now_ms)
         if self.disk.nodes[node].revoked:
-            kept.state, kept.reason = State.QUARANTINED, "E_REVOKED"
+            kept = replace(kept, state=State.QUARANTINED, reason="E_REVOKED")
         self.power.commit(lambda: self.disk.segments.update({sealed.id: kept}))
 
     def _grant(self, hello: Hello, payload: bytes) -> None:
@@ -197,13 +298,16 @@ class Hub:
             self.power.commit(lambda: self.disk.segments.update({name: verdict}))
             return
         facility = self.disk.nodes[kept.node].facility
-        good: list[tuple[Held, FacilityCode]] = []
+        good: list[Arrival] = []
         bad: dict[int, str] = {}
         rows: list[ChangeId | None] = []
         for row, outcome in enumerate(contents.outcomes):
-            reason = outcome.code if isinstance(outcome, HealthSyncError) else self._problem(outcome, kept.node)
+            held = self._vouched(outcome, contents.vouchers.get(row))
+            reason = outcome.code if isinstance(outcome, HealthSyncError) else ""
+            if isinstance(outcome, Change) and held is None:
+                reason = self._problem(outcome, kept.node)
             if isinstance(outcome, Change) and not reason:
-                good.append((Held(outcome, kept.receipt_ms, Writer.CENTRE), facility))
+                good.append(Arrival(held or Held(outcome, kept.receipt_ms, Writer.CENTRE), facility, held is not None))
                 rows.append(outcome.id)
             else:
                 bad[row] = reason
@@ -225,38 +329,56 @@ class Hub:
             return "E_INVALID_VALUE"
         return ""
 
-    def _store(self, arrived: Sequence[tuple[Held, FacilityCode]]) -> None:
+    @staticmethod
+    def _vouched(outcome: Change | HealthSyncError, voucher: Voucher | None) -> Held | None:
+        """The change with the origin and the receipt that this hub once gave it, if the tag is its own."""
+        if not isinstance(outcome, Change) or voucher is None:
+            return None
+        origin = _ORIGINS[voucher.origin]
+        holds = hmac.compare_digest(tag_of(outcome.id, origin, voucher.receipt_ms), voucher.tag)
+        return Held(outcome, voucher.receipt_ms, origin) if holds else None
+
+    def _store(self, arrived: Sequence[Arrival]) -> None:
         """Within a commit: keep what is new, and number it in every feed that it belongs to."""
         disk = self.disk
-        for held, sender in arrived:
-            change = held.change
+        for one in arrived:
+            change = one.held.change
+            if _registers(change) or not disk.subscribed.get(change.patient):
+                self._subscribe(change.patient, change.facility)
+            disk.records.setdefault(change.key, [])
             if change.id not in disk.held:
-                disk.held[change.id] = held
-                disk.records.setdefault(change.key, []).append(change.id)
-            elif self.fault is Fault.LATEST_RECEIPT:
-                disk.held[change.id] = held
-            if change.kind == "patient" and sender not in disk.subscribed.setdefault(change.patient, []):
-                self._subscribe(change.patient, sender)
-            for facility in (sender, *disk.subscribed.get(change.patient, ())):
-                self._append(facility, change.id)
+                disk.records[change.key].append(change.id)
+            feeds = dict.fromkeys((one.sender, change.facility, *disk.subscribed[change.patient]))
+            told = [receipt for code in feeds if (receipt := disk.feeds[code].known.get(change.id)) is not None]
+            counts = one.vouched and self.fault is not Fault.FIRST_RECEIPT_STAYS
+            receipt = min((*told, one.receipt_ms) if counts or not told else told)
+            before = disk.held.get(change.id)
+            if before is None or receipt < (before.receipt_ms or 0) or self.fault is Fault.LATEST_RECEIPT:
+                disk.held[change.id] = Held(change, receipt, one.held.origin)
+            if self.fault is Fault.LATEST_RECEIPT and told:
+                for code in feeds:
+                    disk.feeds[code].known[change.id] = one.receipt_ms
+            for code in feeds:
+                self._append(code, change.id, receipt)
 
-    def _append(self, facility: FacilityCode, name: ChangeId) -> None:
+    def _append(self, facility: FacilityCode, name: ChangeId, receipt_ms: int) -> None:
+        """What the feed lacks, or has with a later receipt."""
         feed = self.disk.feeds[facility]
-        if name not in feed.known:
-            feed.known.add(name)
-            feed.items.append(name)
-            feed.hashes.append(feed_page.next_hash(feed.hashes[-1], tag_of(self.disk.held[name])))
+        if receipt_ms < feed.known.get(name, receipt_ms + 1):
+            feed.known[name] = receipt_ms
+            feed.items.append((name, receipt_ms))
+            tag = tag_of(name, self.disk.held[name].origin, receipt_ms)
+            feed.hashes.append(feed_page.next_hash(feed.hashes[-1], tag))
 
     def _subscribe(self, patient: PatientId, facility: FacilityCode) -> None:
-        self.disk.subscribed.setdefault(patient, []).append(facility)
+        subscribed = self.disk.subscribed.setdefault(patient, [])
+        if facility in subscribed:
+            return
+        subscribed.append(facility)
+        self.ever.add((patient, facility))
         for name, held in self.disk.held.items():
-            if held.change.patient == patient:
-                self._append(facility, name)
-
-    def subscribe(self, patient: PatientId, facility: FacilityCode) -> None:
-        """The facility asks for a patient: the whole history joins its feed."""
-        if facility not in self.disk.subscribed.get(patient, ()):
-            self.power.commit(lambda: self._subscribe(patient, facility))
+            if held.change.patient == patient and held.receipt_ms is not None:
+                self._append(facility, name, held.receipt_ms)
 
     # -- the doctor ----------------------------------------------------------------------------------------------------
 
@@ -274,7 +396,7 @@ class Hub:
 
         def apply() -> None:
             self.disk.hlc = stamp
-            self._store([(Held(change, self.now_ms, Writer.DOCTOR), referral.facility)])
+            self._store([Arrival(Held(change, self.now_ms, Writer.DOCTOR), referral.facility, False)])
 
         self.power.commit(apply)
         return change
@@ -358,13 +480,12 @@ class Hub:
             if self.fault is Fault.SKIPS_A_POSITION and len(names) > 2:
                 del names[-2]
             items, after = [], cursor
-            for name in names:
+            for name, receipt_ms in names:
                 held = self.disk.held[name]
-                assert held.receipt_ms is not None
-                tag = tag_of(held)
+                tag = tag_of(name, held.origin, receipt_ms)
                 after = after.after(tag)
                 body = Reference(*rows[name]) if name in rows else held.change
-                items.append(Item(after.position, body, held.receipt_ms, held.origin, tag))
+                items.append(Item(after.position, body, receipt_ms, held.origin, tag))
             nonce = self.chance.randbytes(envelope.NONCE_BYTES)
             page = feed_page.seal(cursor, items, grant=grant, sender=HUB, signer=identity(HUB_KEY), nonce=nonce)
             pages.append(page)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from hwc_node.inbox import thinned
 from sync_protocol import envelope, feed_page, hlc, keys, merge, replica, segment
 from sync_protocol.canonical import Value
 from sync_protocol.change import Change, ChangeId, FacilityCode, NodeId, PatientId, PersonId, RecordKey
@@ -75,10 +76,36 @@ class NodeDisk:
     digests: dict[PatientId, int] = field(default_factory=dict)
     grants: dict[GrantId, bytes] = field(default_factory=dict)  # its own, as sealed frames
     confirmed: set[GrantId] = field(default_factory=set)  # those of them that the hub does not lack
+    cursors: list[Cursor] = field(default_factory=list)  # past ones, ever sparser, the newest last
     grant: Grant | None = None
     hub_grants: dict[GrantId, Grant] = field(default_factory=dict)
     hub_grant: bytes = b""
     unread: int = 0
+
+    def copied(self) -> NodeDisk:
+        """An image of it. Only containers and envelopes are ever altered."""
+        return NodeDisk(
+            {**self.held},
+            {key: [*names] for key, names in self.records.items()},
+            {**self.positions},
+            {**self.vouchers},
+            {**self.unplaced},
+            {**self.aside},
+            Counter(self.attempts),
+            {name: Stored(one.sealed, one.changes, one.held) for name, one in self.envelopes.items()},
+            self.cursor,
+            self.nonce,
+            self.hlc,
+            self.hub_ms,
+            {**self.digests},
+            {**self.grants},
+            {*self.confirmed},
+            [*self.cursors],
+            self.grant,
+            {**self.hub_grants},
+            self.hub_grant,
+            self.unread,
+        )
 
 
 @dataclass(slots=True)
@@ -111,6 +138,7 @@ class Node:
     revoked: bool = False
     acknowledged: set[EnvelopeId] = field(default_factory=set)  # what this program was told: for the world's checks
     sent_times: Counter[EnvelopeId] = field(default_factory=Counter)
+    told: set[ChangeId] = field(default_factory=set)  # what this life told people is saved: for the world's checks
 
     @property
     def id(self) -> NodeId:
@@ -119,6 +147,21 @@ class Node:
     def restart(self) -> None:
         """What a power cut leaves of memory: nothing."""
         self.alone, self.link, self.salts = True, Link(), {}
+
+    def put_back(self, image: NodeDisk) -> None:
+        """The disk is what it was at some time."""
+        self.disk = image.copied()
+        self.told &= self.disk.held.keys()
+        self.acknowledged.clear()
+        self.sent_times.clear()
+        self.restart()
+
+    def clone(self) -> Node:
+        """The same disk in another machine."""
+        image = self.disk.copied()
+        other = Node(self.number, self.facility, self.chance, Power(self.chance, self.power.cut_chance), self.fault)
+        other.disk, other.clock_error_ms, other.revoked = image, self.clock_error_ms, self.revoked
+        return other
 
     # -- people --------------------------------------------------------------------------------------------------------
 
@@ -167,7 +210,7 @@ class Node:
             before = disk.held.get(held.change.id)
             if before is None:
                 disk.records.setdefault(held.change.key, []).append(held.change.id)
-            if before is None or before.receipt_ms is None:
+            if before is None or _told(held) < _told(before):
                 disk.held[held.change.id] = held
         for one in joined:
             disk.digests[one.patient] = merge.add_digests((disk.digests.get(one.patient, 0), one.digest_delta))
@@ -245,7 +288,7 @@ class Node:
                 signer=identity(self.number),
                 nonce=self.chance.randbytes(envelope.NONCE_BYTES),
                 dictionary=NO_DICTIONARY,
-                vouchers=self.disk.vouchers,
+                vouchers={} if self.fault is Fault.GIVES_BACK_UNVOUCHED else self.disk.vouchers,
             )
             stored = Stored(packed.envelope, tuple(change.id for change in packed.changes))
 
@@ -365,6 +408,8 @@ class Node:
         name = EnvelopeId(notice.subject)
         if notice.kind == NoticeKind.REVOKED:
             self.revoked = True
+        elif notice.kind == NoticeKind.CURSOR:
+            self.power.commit(lambda: self._go_back(notice.position))
         stored = self.disk.envelopes.get(name)
         if stored is None or notice.kind not in (NoticeKind.QUARANTINED, NoticeKind.REFUSED):
             return
@@ -404,16 +449,43 @@ class Node:
             disk = self.disk
             self._keep(arrived, joined)
             for item, change in items:
-                disk.positions[change.id] = item.position
-                disk.vouchers[change.id] = Voucher(item.receipt_ms, _ORIGINS.index(item.origin), item.tag)
-                disk.unplaced.pop(change.id, None)
-                disk.aside.pop(change.id, None)
+                self._place(change, item)
+            self._remember_cursor()
             disk.cursor, disk.unread = cursor, disk.unread + unread
             self._drop([name for name, one in disk.envelopes.items() if self._is_done(one)])
 
         if self.fault is Fault.CURSOR_FIRST:
             self.power.commit(lambda: setattr(self.disk, "cursor", cursor))
         self.power.commit(apply)
+
+    def _place(self, change: Change, item: Item) -> None:
+        """The item's position and receipt, unless an earlier receipt is known: then the hub is still to be shown it."""
+        disk = self.disk
+        known = disk.vouchers.get(change.id)
+        if known is not None and known.receipt_ms < item.receipt_ms and self.fault is not Fault.TAKES_THE_LATER_RECEIPT:
+            return
+        disk.positions[change.id] = item.position
+        disk.vouchers[change.id] = Voucher(item.receipt_ms, _ORIGINS.index(item.origin), item.tag)
+        disk.unplaced.pop(change.id, None)
+        disk.aside.pop(change.id, None)
+
+    def _remember_cursor(self) -> None:
+        disk = self.disk
+        if disk.cursor.position:
+            disk.cursors.append(disk.cursor)
+            gone = set(thinned(one.position for one in disk.cursors))
+            disk.cursors = [one for one in disk.cursors if one.position not in gone]
+
+    def _go_back(self, head: int) -> None:
+        """The hub was put back: to the newest earlier cursor that may be on its feed. What lies beyond is pending."""
+        disk = self.disk
+        disk.cursors = [one for one in disk.cursors if one.position < disk.cursor.position and one.position <= head]
+        disk.cursor = disk.cursors.pop() if disk.cursors else Cursor()
+        for name in [name for name, at in disk.positions.items() if at > disk.cursor.position]:
+            del disk.positions[name]
+            disk.unplaced[name] = None
+        disk.aside.clear()
+        disk.attempts.clear()
 
     def _resolve(self, body: Change | Reference | HealthSyncError) -> Change | HealthSyncError | None:
         if not isinstance(body, Reference):
@@ -429,3 +501,8 @@ class Node:
     @property
     def at(self) -> Position:
         return self.disk.cursor.position
+
+
+def _told(held: Held) -> tuple[bool, int]:
+    """Orders receipts: the earliest first, none at all last."""
+    return held.receipt_ms is None, held.receipt_ms or 0

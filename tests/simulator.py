@@ -3,8 +3,9 @@
 The real protocol code runs over simulated disks (`simulated_node`, `simulated_hub`). What happens to it: requests and
 answers lost, repeated, reordered, broken at any byte, answered by somebody else; power cuts between any two commits on
 both sides; clocks from 1970 to 2098; quarantine and release; bit rot; conflicts and their resolution; several
-facilities with shared patients. Then the links come up, and after a bounded number of exchanges everything must be
-where it belongs (`World.check`). All chance comes from the seed: the same seed gives the same verdicts and states.
+facilities with shared patients, subscribed and unsubscribed; nodes' disks copied, put back and run twice; the hub put
+back from backups. Then the links come up, and after a bounded number of exchanges everything must be where it belongs
+(`simulated_laws`). All chance comes from the seed: the same seed gives the same verdicts and states.
 """
 
 from __future__ import annotations
@@ -17,28 +18,24 @@ from functools import partial
 from typing import Final
 
 from sync_protocol import change as changes
-from sync_protocol import feed_page, merge
 from sync_protocol.canonical import Value
 from sync_protocol.change import Change, ChangeId, FacilityCode, PatientId, PersonId, RecordId, RecordKey
 from sync_protocol.errors import HealthSyncError
 from sync_protocol.keys import Grant
-from sync_protocol.merge import Held
 from sync_protocol.schema import URGENCIES, field_of
-from tests import naive_merge
+from tests import simulated_laws as laws
 from tests.simulated_disk import Fault, Power, PowerCut
-from tests.simulated_hub import Feed, Hub, tag_of
-from tests.simulated_node import MAX_TRIES, Node, Outgoing, Shown
+from tests.simulated_hub import Hub, HubDisk
+from tests.simulated_laws import Broken
+from tests.simulated_node import MAX_TRIES, Node, NodeDisk, Outgoing, Shown
 
 START_MS: Final = 1_700_000_000_000
 DAY_MS: Final = 86_400_000
 CLOCK_ERRORS_MS: Final = (0, 0, 0, -START_MS, 4_070_908_800_000 - START_MS, 40_000, -3 * DAY_MS)  # 1970 … 2098
 RESTART_CHANCE: Final = 0.03  # of a node after each event: its memory is gone, its disk is not
+MAX_NODES: Final = 7
 MAX_ROUNDS: Final = 40  # of every node syncing once, with the links up: law 8
 PORTAL: Final = b"<!DOCTYPE html><title>Sign in to the network</title>"
-
-
-class Broken(AssertionError):
-    """A law does not hold in this world."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,12 @@ class World:
         chance = self.chance
         self.cut_chance = chance.choice((0.0, 0.01, 0.04))
         self.loss_chance = chance.choice((0.0, 0.2, 0.5))
-        self.hub = Hub(chance, Power(chance, self.cut_chance), fault, now_ms=START_MS)
+        lies = chance.choice((0.5, 1, 5))  # how often disks are copied and put back
+        self.events = (
+            [act for act, _ in (*_EVENTS, *_LIES)],
+            [weight for _, weight in _EVENTS] + [weight * lies for _, weight in _LIES],
+        )
+        self.hub = Hub(chance, Power(chance), fault, now_ms=START_MS)
         self.hub.mistaken = chance.random() < 0.4
         facilities = [FacilityCode(f"HWC{at:06}") for at in range(1, chance.choice((1, 1, 2, 2, 3)) + 1)]
         self.nodes: list[Node] = []
@@ -85,9 +87,13 @@ class World:
             node.clock_error_ms = chance.choice(CLOCK_ERRORS_MS)
             self.hub.enrol(number, node.id, facility)
             self.nodes.append(node)
+        self.hub.power.cut_chance = self.cut_chance
         self.patients: list[PatientId] = []
         self.forms: list[Form] = []
-        self.saved: dict[ChangeId, tuple[Change, Node]] = {}  # what a person was told is saved
+        self.images: dict[int, list[NodeDisk]] = {}  # copies of nodes' disks, by the nodes' numbers
+        self.backups: list[HubDisk] = []
+        self.lasting: dict[ChangeId, Change] = {}  # what a person was told is saved, and was never lost with a disk
+        self.receipts: dict[ChangeId, int] = {}  # the earliest receipts that anybody knew before the links came up
         self.shown: dict[ChangeId, set[ChangeId]] = {}  # what the author of a change had been shown
         self.late: list[list[bytes]] = []  # requests that somebody holds back, to deliver them later or again
         self.answers: list[bytes] = []  # answers that somebody kept, to give them to other requests
@@ -124,8 +130,8 @@ class World:
         """One line a machine and a feed: where it stands, and a hash over what it holds."""
         disk = self.hub.disk
         kept = "".join(f"{name.hex()} {one.state.value} {one.reason}\n" for name, one in disk.segments.items())
-        lines = [f"hub {_hash_of(disk.held)} {hashlib.sha256(kept.encode()).hexdigest()}"]
-        lines += [f"{node.number} {node.digest:032x} {node.at} {_hash_of(node.disk.held)}" for node in self.nodes]
+        lines = [f"hub {laws.hash_of(disk.held)} {hashlib.sha256(kept.encode()).hexdigest()}"]
+        lines += [f"{node.number} {node.digest:032x} {node.at} {laws.hash_of(node.disk.held)}" for node in self.nodes]
         for facility, feed in self.hub.disk.feeds.items():
             lines.append(f"{facility} {len(feed.items)} {feed.hashes[-1].hex()}")
         return lines
@@ -134,8 +140,7 @@ class World:
         self.now_ms += self.chance.choice((1, 40, 5_000, 3_600_000, DAY_MS))
         self.hub.now_ms = self.now_ms
         node = self.chance.choice(self.nodes)
-        names, weights = zip(*_EVENTS, strict=True)
-        (act,) = self.chance.choices(names, weights)
+        (act,) = self.chance.choices(*self.events)
         self._try(act, node)
         if self.chance.random() < RESTART_CHANCE:
             node.restart()
@@ -250,7 +255,8 @@ class World:
 
     def _saved(self, node: Node, change: Change, shown: Shown) -> None:
         """The person is told that it is saved: from here on it must never be lost."""
-        self.saved[change.id] = (change, node)
+        self.lasting[change.id] = change
+        node.told.add(change.id)
         self.shown[change.id] = {name for names in shown.values() for name in names}
         self._tell(f"{node.number} saves {change.kind} {change.id.hex()[:8]}")
         unseen = {name for names in change.supersedes.values() for name in names} - self.shown[change.id]
@@ -306,6 +312,11 @@ class World:
 
         self._at_hub(write)
 
+    def _unsubscribe(self, node: Node) -> None:
+        if self.patients:
+            patient = self.chance.choice(self.patients)
+            self._at_hub(lambda: self.hub.unsubscribe(patient, node.facility))
+
     def _subscribe(self, node: Node) -> None:
         if self.patients:
             patient = self.chance.choice(self.patients)
@@ -328,6 +339,7 @@ class World:
         if grants:
             lost: Grant = self.hub.disk.grants.pop(self.chance.choice(grants))
             self._tell(f"hub loses grant {lost.id.hex()[:8]}")
+            self._forget_what_is_lost()
 
     def _at_hub(self, act: Callable[[], None]) -> None:
         try:
@@ -442,8 +454,43 @@ class World:
 
     def _revoke(self, node: Node) -> None:
         if sum(not one.revoked for one in self.hub.disk.nodes.values()) > 1:
-            self.hub.disk.nodes[node.id].revoked = True
+            self._at_hub(lambda: self.hub.revoke(node.id))
             self._tell(f"{node.number} is revoked")
+            self._forget_what_is_lost()
+
+    # -- disks that are copied and put back ----------------------------------------------------------------------------
+
+    def _copy(self, node: Node) -> None:
+        self.images.setdefault(node.number, []).append(node.disk.copied())
+
+    def _put_back(self, node: Node) -> None:
+        images = self.images.get(node.number)
+        if images:
+            node.put_back(self.chance.choice(images))
+            self.forms = [form for form in self.forms if form.node is not node]
+            self._tell(f"{node.number} is put back to {node.at}")
+            self._forget_what_is_lost()
+
+    def _clone(self, node: Node) -> None:
+        if len(self.nodes) < MAX_NODES:
+            self.nodes.append(node.clone())
+            self._tell(f"{node.number} is two")
+
+    def _back_up_hub(self, _node: Node) -> None:
+        self.backups.append(self.hub.disk.copied())
+
+    def _put_hub_back(self, _node: Node) -> None:
+        if self.backups:
+            self.hub.put_back(self.chance.choice(self.backups))
+            for node in self.nodes:
+                node.acknowledged.clear()
+            self._tell("the hub is put back")
+            self._forget_what_is_lost()
+
+    def _forget_what_is_lost(self) -> None:
+        """What stood nowhere but on the disk that is gone has to come back from nowhere."""
+        there = laws.existing(self.nodes, self.hub)
+        self.lasting = {name: change for name, change in self.lasting.items() if name in there}
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -455,6 +502,7 @@ class World:
         for pieces in self.late:
             self._serve(pieces)
         self.late.clear()
+        self.receipts = laws.known_receipts(self.nodes, self.hub)
         self._until_quiet("with its mistakes")
         for node in self.nodes:
             node.flaw = ""
@@ -491,97 +539,15 @@ class World:
 
     def _check_durable(self) -> None:
         """Law 3, at any moment: what a person was told is saved is here; what a node was told is held is at the hub."""
-        for name, (change, node) in self.saved.items():
-            if name not in node.disk.held:
-                raise Broken(f"law 3: node {node.number} lost {change.kind} {name.hex()}")
-        for node in self.nodes:
-            for segment_id in sorted(node.acknowledged):
-                if segment_id not in self.hub.disk.segments:
-                    raise Broken(f"law 3: the hub lost segment {segment_id.hex()} that it had acknowledged")
+        laws.check_durable(self.nodes, self.hub)
 
     def check(self) -> None:
         """All laws that can be seen from the machines' disks, with everything at rest."""
         self._check_durable()
-        self._check_admitted()
-        for facility, feed in self.hub.disk.feeds.items():
-            self._check_feed(facility, feed)
-            held = [self.hub.disk.held[name] for name in feed.items]
-            expected, digest = _naive(held)
-            for node in self.nodes:
-                if node.facility == facility and not node.revoked:
-                    self._check_replica(node, feed, expected, digest)
-
-    def _check_admitted(self) -> None:
-        """Law 3: everything that was saved is at the hub, but for what no hub may take."""
-        for name, (change, node) in self.saved.items():
-            forbidden = change.kind == "reply"
-            if not node.revoked and (name in self.hub.disk.held) == forbidden:
-                raise Broken(f"law 3: {change.kind} {name.hex()} of node {node.number} is not where it belongs")
-            if forbidden and not node.revoked and name not in node.disk.aside:
-                raise Broken(f"a forbidden {name.hex()} of node {node.number} is not shown as set aside")
-
-    def _check_feed(self, facility: FacilityCode, feed: Feed) -> None:
-        """Law 4: dense, hashed, and holding what belongs in it."""
-        running = feed_page.FIRST_HASH
-        for at, name in enumerate(feed.items):
-            running = feed_page.next_hash(running, tag_of(self.hub.disk.held[name]))
-            if running != feed.hashes[at + 1]:
-                raise Broken(f"law 4: the feed of {facility} does not run through position {at + 1}")
-        if len(set(feed.items)) != len(feed.items) or len(feed.hashes) != len(feed.items) + 1:
-            raise Broken(f"law 4: the feed of {facility} repeats a change")
-        for name, held in self.hub.disk.held.items():
-            change = held.change
-            mine = change.facility == facility or facility in self.hub.disk.subscribed.get(change.patient, ())
-            if mine != (name in feed.known):
-                raise Broken(f"law 4: {change.kind} {name.hex()} is not in the feeds where it belongs")
-
-    def _check_replica(self, node: Node, feed: Feed, expected: Naive, digest: int) -> None:
-        """Laws 1 and 13: a node at the head of its feed shows what the naive merge of that feed shows."""
-        who = f"node {node.number}"
-        disk = node.disk
-        if node.at != len(feed.items) or disk.cursor.hash != feed.hashes[-1] or disk.unread:
-            raise Broken(f"{who} stands at {node.at} of {len(feed.items)}, {disk.unread} unread")
-        if disk.positions != {name: at + 1 for at, name in enumerate(feed.items)}:
-            raise Broken(f"law 4: {who} has other positions than its feed")
-        if set(disk.held) != feed.known | set(disk.aside):
-            raise Broken(f"{who} holds other changes than its feed")
-        for name in feed.items:
-            if disk.held[name] != self.hub.disk.held[name]:
-                raise Broken(f"{who} has another receipt or origin of {name.hex()} than the hub")
-        shown = {
-            (key, name): naive_merge.NaiveField(one.value, one.names, one.conflict)
-            for key in disk.records
-            if key.kind != "reply" or disk.records[key][0] not in disk.aside
-            for record in [node.record(key)]
-            for name in record.fields
-            if (one := record.shown(name)) is not None
-        }
-        if shown != expected:
-            raise Broken(f"law 1: {who} shows something else than the naive merge")
-        if node.digest != digest:
-            raise Broken(f"law 13: {who} has another digest than the naive merge")
-
-
-Naive = dict[tuple[RecordKey, str], naive_merge.NaiveField]
-
-
-def _naive(held: list[Held]) -> tuple[Naive, int]:
-    """What the naive merge shows of these changes, record by record, and its digest."""
-    by_record: dict[RecordKey, list[Held]] = {}
-    for one in held:
-        by_record.setdefault(one.change.key, []).append(one)
-    shown: Naive = {}
-    digest = 0
-    for key, of_record in by_record.items():
-        fields = naive_merge.state(of_record).get(key, {})
-        shown |= {(key, name): one for name, one in fields.items()}
-        digest += naive_merge.digest(of_record)
-    return shown, merge.add_digests([digest])
-
-
-def _hash_of(held: dict[ChangeId, Held]) -> str:
-    text = "".join(f"{name.hex()} {one.receipt_ms} {one.origin.value}\n" for name, one in held.items())
-    return hashlib.sha256(text.encode()).hexdigest()
+        laws.check_admitted(self.nodes, self.hub, self.lasting)
+        laws.check_receipts(self.hub, self.receipts)
+        laws.check_ledger(self.hub)
+        laws.check_feeds(self.nodes, self.hub)
 
 
 _EDITABLE: Final[dict[str, tuple[str, ...]]] = {
@@ -610,7 +576,16 @@ _EVENTS: Final[tuple[tuple[Callable[[World, Node], None], float], ...]] = (
     (World._flaw, 1),
     (World._rot, 2),
     (World._restart_hub, 2),
-    (World._revoke, 0.2),
+    (World._revoke, 0.3),
+    (World._unsubscribe, 1),
+)
+
+_LIES: Final[tuple[tuple[Callable[[World, Node], None], float], ...]] = (
+    (World._copy, 2),
+    (World._put_back, 1.5),
+    (World._clone, 0.3),
+    (World._back_up_hub, 1),
+    (World._put_hub_back, 1),
 )
 
 
