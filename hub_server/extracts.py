@@ -14,7 +14,7 @@ from hub_server import audit, registry
 from hub_server.database import Connection
 from hub_server.store import Store
 from sync_protocol import exports, merge
-from sync_protocol.change import PatientId, RecordKey
+from sync_protocol.change import ChangeId, PatientId, RecordKey
 from sync_protocol.errors import InvalidValue
 from sync_protocol.merge import Held
 
@@ -79,7 +79,13 @@ def _groups(connection: Connection, store: Store, feed: str, wanted: Wanted) -> 
 
 
 def _history(found: Iterator[Held]) -> Iterator[dict[str, Any]]:
-    return (exports.change_line(held) for held in found)
+    """Each change once, with the earliest receipt that the feed has of it."""
+    earliest: dict[ChangeId, Held] = {}
+    for held in found:
+        there = earliest.get(held.change.id)
+        if there is None or (held.receipt_ms or 0) < (there.receipt_ms or 0):
+            earliest[held.change.id] = held
+    return (exports.change_line(held) for held in earliest.values())
 
 
 def _records(found: Iterator[Held]) -> Iterator[dict[str, Any]]:

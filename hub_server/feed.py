@@ -185,9 +185,10 @@ def subscribe(connection: Connection, patient: PatientId, facility: FacilityCode
         return 0
     heads = lock(connection, {FacilityCode(home[0]), facility})
     held = {
-        bytes(row[0])
-        for row in connection.execute(
-            "SELECT change FROM item WHERE facility = %s AND patient = %s", (facility, patient)
+        bytes(change): receipt_ms
+        for change, receipt_ms in connection.execute(
+            "SELECT change, min(receipt_ms) FROM item WHERE facility = %s AND patient = %s GROUP BY change",
+            (facility, patient),
         ).fetchall()
     }
     rows = connection.execute(
@@ -198,7 +199,8 @@ def subscribe(connection: Connection, patient: PatientId, facility: FacilityCode
     ).fetchall()
     cursor, new = heads[facility], []
     for change, record, kind, receipt_ms, origin, tag, segment, segment_row, payload in rows:
-        if change not in held:
+        if receipt_ms < held.get(change, receipt_ms + 1):
+            held[change] = receipt_ms
             cursor = Cursor(Position(cursor.position + 1), next_hash(cursor.hash, tag))
             new.append(
                 Row(

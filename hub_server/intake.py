@@ -180,7 +180,7 @@ class Admitter:
             if refused and (one.node, one.segment, row) not in released:
                 opened.verdicts.append(Verdict(one, row, outcome.id, outcome.kind, refused))
                 return
-        opened.incoming.append(Incoming(one.facility, outcome, origin, receipt_ms, one.segment, row))
+        opened.incoming.append(Incoming(one.facility, outcome, origin, receipt_ms, one.segment, row, vouched))
 
     def _learn_grants(self, connection: Connection, names: set[GrantId]) -> None:
         missing = [name for name in names if name not in self._grants]

@@ -36,7 +36,10 @@ _PATIENTS_A_READ: Final = 200  # whole patients at a time: bounds the memory of 
 
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):
-    """A checked change on its way into the feeds. facility: of the node that sent it, or whose referral it answers."""
+    """A checked change on its way into the feeds. facility: of the node that sent it, or whose referral it answers.
+
+    vouched: this hub's own tag came with it, so that its receipt counts even where the change is held already.
+    """
 
     facility: FacilityCode
     change: Change
@@ -44,6 +47,7 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
     receipt_ms: int
     segment: bytes = b""
     segment_row: int = 0
+    vouched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class _Batch:
     arriving: dict[FacilityCode, list[Incoming]] = field(default_factory=dict)
     digests: dict[tuple[FacilityCode, PatientId], int] = field(default_factory=dict)
     subscribed: set[tuple[FacilityCode, PatientId]] = field(default_factory=set)
-    held_ids: set[tuple[FacilityCode, bytes]] = field(default_factory=set)
+    receipts: dict[tuple[FacilityCode, bytes], int] = field(default_factory=dict)  # of what the feeds hold
     held_records: set[tuple[FacilityCode, bytes]] = field(default_factory=set)
     already_held: int = 0
 
@@ -90,7 +94,8 @@ class Store:
     def receive(self, connection: Connection, incoming: Sequence[Incoming], now_ms: int) -> Received:
         """Join checked changes into every feed they belong to, inside the caller's transaction.
 
-        The same change twice is one change; its first receipt stands. Raises InvalidValue (``E_UNKNOWN_FACILITY``).
+        The same change twice is one change, and its receipt stands, unless a node shows an earlier one that this hub
+        gave before it was put back (PROTOCOL.md §10.2). Raises InvalidValue (``E_UNKNOWN_FACILITY``).
         """
         if not incoming:
             return Received(0, 0)
@@ -131,11 +136,13 @@ class Store:
         senders: dict[PatientId, set[FacilityCode]] = {}
         for one in incoming:
             senders.setdefault(one.change.patient, set()).add(one.facility)
+            if one.vouched:
+                senders[one.change.patient].add(one.change.facility)  # whose node may have lost it
         wanted = sorted(senders)
         self._share(connection, batch, wanted)
         missing = [patient for patient in wanted if patient not in batch.keys]
         if missing:
-            self._add_patients(connection, batch, missing, senders, now_ms)
+            self._add_patients(connection, batch, missing, incoming, now_ms)
             self._share(connection, batch, [patient for patient in missing if patient not in batch.keys])
         standing = [patient for patient in wanted if patient not in batch.new_patients]
         targets = {patient: set(feeds) for patient, feeds in senders.items()}
@@ -161,11 +168,17 @@ class Store:
         connection: Connection,
         batch: _Batch,
         missing: Sequence[PatientId],
-        senders: Mapping[PatientId, set[FacilityCode]],
+        incoming: Sequence[Incoming],
         now_ms: int,
     ) -> None:
-        """Rows for patients that are new. Where another transaction is adding the same, this waits and takes its key."""
-        homes = [min(senders[patient]) for patient in missing]
+        """Rows for patients that are new. Where another transaction is adding the same, this waits and takes its key.
+
+        Home is the facility of the patient's first change, also where another one gives it back to a restored hub.
+        """
+        first: dict[PatientId, FacilityCode] = {}
+        for one in incoming:
+            first.setdefault(one.change.patient, one.change.facility if one.vouched else one.facility)
+        homes = [first[patient] for patient in missing]
         made = [self.vault.new_patient_key(patient, home) for patient, home in zip(missing, homes, strict=True)]
         added = connection.execute(
             "INSERT INTO patient (patient, facility, wrapped_key, created_ms)"
@@ -193,13 +206,13 @@ class Store:
         if not pairs:
             return
         arguments = ([facility for facility, _ in pairs], [patient for _, patient in pairs])
-        for facility, change, record in connection.execute(
-            "SELECT i.facility, i.change, i.record FROM unnest(%b::text[], %b::bytea[]) AS wanted (f, p)"
+        for facility, change, record, receipt_ms in connection.execute(
+            "SELECT i.facility, i.change, i.record, i.receipt_ms FROM unnest(%b::text[], %b::bytea[]) AS wanted (f, p)"
             " JOIN item i ON i.facility = f AND i.patient = p",
             arguments,
             binary=True,
         ):
-            batch.held_ids.add((facility, change))
+            batch.receipts[facility, change] = min(receipt_ms, batch.receipts.get((facility, change), receipt_ms))
             batch.held_records.add((facility, record))
         for facility, patient, digest in connection.execute(
             "SELECT s.facility, s.patient, s.digest FROM unnest(%b::text[], %b::bytea[]) AS wanted (f, p)"
@@ -211,18 +224,27 @@ class Store:
 
     @staticmethod
     def _sort_out(batch: _Batch, incoming: Sequence[Incoming], targets: Mapping[PatientId, set[FacilityCode]]) -> None:
-        """Fill ``arriving``: for each feed, what it does not hold yet, each change once."""
-        taken: set[tuple[FacilityCode, bytes]] = set()
+        """Fill ``arriving``: for each feed, what it does not hold yet, or holds with a later receipt than is known."""
+        receipts = batch.receipts
         for one in incoming:
+            change = one.change
+            name, patient = change.id, change.patient
+            # the sender's and the author's feed hold what they sent; another feed only if it is subscribed
+            feeds = [
+                facility
+                for facility in targets[patient]
+                if facility in (one.facility, change.facility) or (facility, patient) in batch.subscribed
+            ]
+            told = [receipts[facility, name] for facility in feeds if (facility, name) in receipts]
+            receipt_ms = min(told) if told else one.receipt_ms
+            if one.vouched:
+                receipt_ms = min(receipt_ms, one.receipt_ms)
+            item = one if receipt_ms == one.receipt_ms else msgspec.structs.replace(one, receipt_ms=receipt_ms)
             new = False
-            for facility in targets[one.change.patient]:
-                # the sender's feed holds what it sent; another feed only if it is subscribed
-                if facility != one.facility and (facility, one.change.patient) not in batch.subscribed:
-                    continue
-                name = (facility, one.change.id)
-                if name not in batch.held_ids and name not in taken:
-                    taken.add(name)
-                    batch.arriving.setdefault(facility, []).append(one)
+            for facility in feeds:
+                if receipt_ms < receipts.get((facility, name), receipt_ms + 1):
+                    receipts[facility, name] = receipt_ms
+                    batch.arriving.setdefault(facility, []).append(item)
                     new = True
             batch.already_held += not new
 

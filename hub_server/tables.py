@@ -50,7 +50,8 @@ class Feed(SQLModel, table=True):
 
 
 class Item(SQLModel, table=True):
-    """One item of a facility's feed: a change as this feed holds it.
+    """One item of a facility's feed: a change as this feed holds it. A change stands here again only with an earlier
+    receipt, which this hub gave before it was put back and a node has shown it.
 
     origin: number of the side that wrote it. tag: 8 bytes. hash: the running hash behind this item.
     segment, segment_row: where its author's node sent it (8 bytes and a row), empty for the hub's own.
@@ -59,7 +60,7 @@ class Item(SQLModel, table=True):
 
     __tablename__ = "item"
     __table_args__ = (
-        UniqueConstraint("facility", "change", name="item_change"),
+        UniqueConstraint("facility", "change", "receipt_ms", name="item_change"),
         Index("item_patient", "facility", "patient"),
     )
     facility: str = Field(primary_key=True)

@@ -83,8 +83,8 @@ def load_changes(connection: Connection, ids: Iterable[ChangeId]) -> dict[Change
 def keep(connection: Connection, held: Mapping[RecordKey, Sequence[Held]], arriving: Iterable[Arrived]) -> Kept:
     """Join and keep. ``held``: what `load` gave for the records touched.
 
-    A change that has a position is no longer in an envelope and no longer set aside; one that is here already keeps its
-    first position and the earlier receipt.
+    A change that has a position is no longer in an envelope and no longer set aside. Of one that comes again the earlier
+    receipt counts, with its position (PROTOCOL.md §9.3, N13).
     """
     batch: dict[ChangeId, Arrived] = {}
     for one in arriving:
@@ -113,8 +113,8 @@ _INSERT: Final = (
     " tag, lane, state, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)"
 )
 _UPDATE: Final = (
-    "UPDATE change SET receipt_ms = ?, origin = ?, position = COALESCE(position, ?), tag = ?, state = 0, reason = NULL,"
-    " attempts = 0, segment = NULL WHERE id = ?"
+    "UPDATE change SET receipt_ms = ?, origin = ?, position = CASE WHEN ? THEN ? ELSE COALESCE(position, ?) END, tag = ?,"
+    " state = 0, reason = NULL, attempts = 0, segment = NULL WHERE id = ?"
 )
 
 
@@ -130,14 +130,19 @@ def _insert(connection: Connection, fresh: Sequence[Arrived]) -> None:
 
 
 def _update(connection: Connection, again: Sequence[tuple[Held, Arrived]]) -> None:
+    """Positions and receipts of what was here before.
+
+    An item with a later receipt than the one known here is passed over: the hub was put back and gave a new one. The
+    change stays without a position, is sent again with its tag, and comes back with the receipt that it had.
+    """
     rows = []
     for before, one in again:
-        if one.position is None:
+        if one.position is None or _told(before.receipt_ms) < _told(one.held.receipt_ms):
             continue
-        told = [held.receipt_ms for held in (before, one.held) if held.receipt_ms is not None]
-        rows.append(
-            (min(told, default=None), ORIGINS.index(one.held.origin), one.position, one.tag, one.held.change.id)
-        )
+        earlier = before.receipt_ms is not None and before.receipt_ms != one.held.receipt_ms
+        origin = ORIGINS.index(one.held.origin)
+        at = one.position
+        rows.append((one.held.receipt_ms, origin, earlier, at, at, one.tag, one.held.change.id))
     if rows:
         connection.exec_driver_sql(_UPDATE, rows)
 

@@ -86,7 +86,7 @@ class PaperHub:
         self.grants: dict[bytes, Grant] = {}
         self.arrivals: dict[bytes, Arrival] = {}
         self.feed: list[Entry] = []
-        self.by_change: dict[ChangeId, int] = {}
+        self.by_change: dict[ChangeId, int] = {}  # its earliest receipt
         self.codes: dict[bytes, tuple[str, bytes | None, bytes]] = {}
         self.requests = 0
         self.segments_seen: list[EnvelopeId] = []
@@ -146,11 +146,11 @@ class PaperHub:
         self._append(Held(change, self.now_ms if receipt_ms is None else receipt_ms, origin), b"", b"", 0)
 
     def _append(self, held: Held, sender: bytes, name: bytes, row: int) -> None:
-        if held.change.id in self.by_change or held.receipt_ms is None:
+        if held.receipt_ms is None or held.receipt_ms >= self.by_change.get(held.change.id, held.receipt_ms + 1):
             return
         tag = self.tag(held.change.id, held.origin, held.receipt_ms)
         before = self.feed[-1].hash if self.feed else feed_page.FIRST_HASH
-        self.by_change[held.change.id] = len(self.feed)
+        self.by_change[held.change.id] = held.receipt_ms
         self.feed.append(Entry(held, tag, feed_page.next_hash(before, tag), sender, name, row))
 
     def tag(self, change: ChangeId, origin: Writer, receipt_ms: int) -> bytes:
@@ -195,7 +195,7 @@ class PaperHub:
     def restore(self, length: int) -> None:
         """Be a hub put back from a backup: the feed ends at that position, and nothing that came later is known."""
         self.feed = self.feed[:length]
-        self.by_change = {entry.held.change.id: at for at, entry in enumerate(self.feed)}
+        self.by_change = {entry.held.change.id: entry.held.receipt_ms or 0 for entry in self.feed}
         self.arrivals.clear()
         self.epoch = os.urandom(8)
 

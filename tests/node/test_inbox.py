@@ -432,3 +432,51 @@ def test_an_answer_to_another_request_is_not_taken(node: PaperNode) -> None:
 
 def test_the_first_cursor_is_the_feeds_beginning(node: PaperNode) -> None:
     assert _cursor(node) == Cursor(Position(0), FIRST_HASH)
+
+
+# -- a hub that was put back gives a receipt anew ----------------------------------------------------------------------
+
+
+def _receipts(node: PaperNode) -> dict[bytes, int | None]:
+    return {one.held.change.id: one.held.receipt_ms for one in node.store.changes()}
+
+
+def test_the_earliest_receipt_that_anybody_knows_comes_back(node: PaperNode, other: PaperNode) -> None:
+    """The author had not heard the first receipt when the hub was put back; another node of its centre had."""
+    written = node.write()
+    node.link.cut_answer = 0
+    with pytest.raises(HubOutOfReach):
+        node.exchange()
+    other.settle()
+    assert _receipts(other) == {written.id: NOW_MS}
+    node.hub.restore(0)
+    node.hub.now_ms = NOW_MS + 5_000
+    node.settle()
+    assert _receipts(node) == {written.id: NOW_MS + 5_000}
+    other.settle()
+    node.settle()
+    assert _receipts(node) == _receipts(other) == {written.id: NOW_MS}
+    for each in (node, other):
+        each.assert_in_step()
+        assert each.positions() == {written.id: 2}
+    # and once more: the position of the receipt that counts is the one that a further loss takes away
+    node.hub.restore(1)
+    node.hub.now_ms = NOW_MS + 9_000
+    for each in (node, other, node):
+        each.settle()
+        assert _receipts(each) == {written.id: NOW_MS}
+        each.assert_in_step()
+
+
+def test_a_later_receipt_in_the_feed_leaves_the_change_to_be_given_back(node: PaperNode, other: PaperNode) -> None:
+    written = node.write()
+    node.settle()
+    other.settle()
+    node.hub.restore(0)
+    node.hub.publish(written, Writer.CENTRE, receipt_ms=NOW_MS + 5_000)
+    node.exchange()
+    assert node.positions() == {written.id: None}
+    assert standing.standing(node.store).pending_changes == 1
+    node.settle()
+    node.assert_in_step()
+    assert _receipts(node) == {written.id: NOW_MS}
