@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub_server import audit, charts, feed, people
+from hub_server import audit, charts, people
 from hub_server.charts import Chart, Conflict
 from hub_server.database import Connection
 from hub_server.people import Person
@@ -376,7 +376,7 @@ def _introduce(
         if before.facility in directories:
             return
         if directories:
-            feed.subscribe(connection, scope, before.facility, now_ms)
+            store.subscribe(connection, scope, before.facility, now_ms)
             return
         writes: dict[str, Value] = {
             "name": doctor.name,

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from hub_server.database import Connection
 from sync_protocol.change import ChangeId, FacilityCode, PatientId
 from sync_protocol.errors import InvalidValue
-from sync_protocol.feed_page import FIRST_HASH, Cursor, Position, next_hash
+from sync_protocol.feed_page import FIRST_HASH, Cursor, Position
 
 
 class Row(NamedTuple):
@@ -169,62 +169,17 @@ def subscribers(connection: Connection, patients: Sequence[PatientId]) -> dict[P
     return found
 
 
-def subscribe(connection: Connection, patient: PatientId, facility: FacilityCode, now_ms: int) -> int:
-    """Put a patient's whole history into one more feed; from the commit on every new change too.
-
-    Returns how many items were added. Holding the patient FOR UPDATE, nothing of it can be admitted meanwhile. Raises
-    InvalidValue (``E_UNKNOWN_PATIENT``, ``E_UNKNOWN_FACILITY``).
-    """
-    home = connection.execute("SELECT facility FROM patient WHERE patient = %s FOR UPDATE", (patient,)).fetchone()
-    if home is None:
-        raise InvalidValue("the hub does not have this patient", code="E_UNKNOWN_PATIENT")
-    subscribed = connection.execute(
-        "SELECT subscribed FROM subscription WHERE facility = %s AND patient = %s", (facility, patient)
-    ).fetchone()
-    if subscribed is not None and subscribed[0]:
-        return 0
-    heads = lock(connection, {FacilityCode(home[0]), facility})
-    held = {
-        bytes(change): receipt_ms
-        for change, receipt_ms in connection.execute(
-            "SELECT change, min(receipt_ms) FROM item WHERE facility = %s AND patient = %s GROUP BY change",
-            (facility, patient),
-        ).fetchall()
-    }
-    rows = connection.execute(
-        "SELECT change, record, kind, receipt_ms, origin, tag, segment, segment_row, payload FROM item"
-        " WHERE facility = %s AND patient = %s ORDER BY position",
-        (home[0], patient),
-        binary=True,
-    ).fetchall()
-    cursor, new = heads[facility], []
-    for change, record, kind, receipt_ms, origin, tag, segment, segment_row, payload in rows:
-        if receipt_ms < held.get(change, receipt_ms + 1):
-            held[change] = receipt_ms
-            cursor = Cursor(Position(cursor.position + 1), next_hash(cursor.hash, tag))
-            new.append(
-                Row(
-                    facility,
-                    cursor.position,
-                    change,
-                    patient,
-                    record,
-                    kind,
-                    receipt_ms,
-                    origin,
-                    tag,
-                    cursor.hash,
-                    segment,
-                    segment_row,
-                    payload,
-                )
-            )
-    append(connection, new)
+def unsubscribe(connection: Connection, patient: PatientId, facility: FacilityCode) -> None:
+    """Nothing new of the patient joins the feed; what stands there stays. The patient must be held FOR UPDATE."""
     connection.execute(
-        "INSERT INTO subscription (facility, patient, digest, subscribed, since_ms)"
-        " SELECT %s, patient, digest, true, %s FROM subscription WHERE facility = %s AND patient = %s"
-        " ON CONFLICT (facility, patient) DO UPDATE SET subscribed = true, digest = EXCLUDED.digest",
-        (facility, now_ms, home[0], patient),
+        "UPDATE subscription SET subscribed = false WHERE facility = %s AND patient = %s", (facility, patient)
     )
-    advance(connection, {facility: cursor})
-    return len(new)
+
+
+def mark_due(connection: Connection, patients: Sequence[PatientId], stage: int = 0) -> None:
+    """These patients' subscriptions have to be looked at again (`subscriptions`), once this transaction commits."""
+    if patients:
+        connection.execute(
+            "INSERT INTO subscription_due (patient, stage) SELECT p, %s FROM unnest(%b::bytea[]) AS due (p)",
+            (stage, list(patients)),
+        )

@@ -15,10 +15,12 @@ from typing import Final
 
 import psycopg
 
-from hub_server import nodes
+from hub_server import nodes, subscriptions
 from hub_server.database import Connection
 from hub_server.nodes import ADMITTED, QUARANTINED, WAITING, Verdict, Waiting
-from hub_server.store import ORIGINS, Incoming, Store
+from hub_server.receiving import Incoming
+from hub_server.records import ORIGINS
+from hub_server.store import Store
 from sync_protocol import envelope, replica, segment
 from sync_protocol.change import Change, NodeId
 from sync_protocol.errors import HealthSyncError, InvalidValue, MissingGrant
@@ -40,6 +42,7 @@ class Admitted:
     changes: int
     already_held: int
     quarantined: int
+    due: int = 0  # patients whose subscriptions have to be looked at again
 
 
 NOTHING: Final = Admitted(0, 0, 0, 0)
@@ -81,6 +84,8 @@ class Admitter:
         while not self._stopping.is_set():
             try:
                 done = self.admit_once(now_ms())
+                if done.due or not done.segments:
+                    subscriptions.settle(self._store, now_ms())
             except (HealthSyncError, psycopg.Error, OSError) as error:
                 on_error(error)
                 self._stopping.wait(RETRY_WAIT_S)
@@ -130,7 +135,7 @@ class Admitter:
         for one, reason in opened.unreadable:
             nodes.set_state(connection, [one], QUARANTINED, reason)
         nodes.quarantine(connection, opened.verdicts, now_ms)
-        return Admitted(len(waiting), received.admitted, received.already_held, len(opened.verdicts))
+        return Admitted(len(waiting), received.admitted, received.already_held, len(opened.verdicts), received.due)
 
     # -- opening and checking
 

@@ -27,7 +27,8 @@ from hub_server.database import Connection
 from hub_server.gate import Gate, Stay, retry_after_s
 from hub_server.keeper import Keeper
 from hub_server.nodes import ADMITTED, QUARANTINED, WAITING, ArrivalState, Arrived, KnownNode
-from hub_server.store import ORIGINS, Store
+from hub_server.records import ORIGINS
+from hub_server.store import Store
 from sync_protocol import change as changes
 from sync_protocol import feed_page, session, wire
 from sync_protocol.change import ChangeId, PatientId

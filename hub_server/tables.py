@@ -60,7 +60,7 @@ class Item(SQLModel, table=True):
 
     __tablename__ = "item"
     __table_args__ = (
-        UniqueConstraint("facility", "change", "receipt_ms", name="item_change"),
+        UniqueConstraint("facility", "change", "receipt_ms", name="item_change_receipt"),
         Index("item_patient", "facility", "patient"),
     )
     facility: str = Field(primary_key=True)
@@ -101,6 +101,48 @@ class Subscription(SQLModel, table=True):
     digest: bytes = Field(sa_column=_bytes())
     subscribed: bool
     since_ms: int = Field(sa_column=_big())
+
+
+class SubscriptionRequest(SQLModel, table=True):
+    """A centre's request for a patient: the record that asks, and what became of it. Derived from the records."""
+
+    __tablename__ = "subscription_request"
+    __table_args__ = (
+        Index("subscription_request_patient", "patient"),
+        Index("subscription_request_asked", "asked_ms", postgresql_where=text("state = 'asked'")),
+    )
+    facility: str = Field(primary_key=True)
+    subscription: bytes = Field(sa_column=_bytes(primary=True))
+    patient: bytes = Field(sa_column=_bytes())
+    state: str
+    asked_ms: int = Field(sa_column=_big())
+
+
+class OwnSubscriber(SQLModel, table=True):
+    """A facility that a patient's own records subscribe, beside its home and without its links."""
+
+    __tablename__ = "own_subscriber"
+    patient: bytes = Field(sa_column=_bytes(primary=True))
+    facility: str = Field(primary_key=True)
+
+
+class LinkedPatient(SQLModel, table=True):
+    """The records of ``patient`` say that ``other`` is the same person."""
+
+    __tablename__ = "linked_patient"
+    __table_args__ = (Index("linked_patient_other", "other"),)
+    patient: bytes = Field(sa_column=_bytes(primary=True))
+    other: bytes = Field(sa_column=_bytes(primary=True))
+
+
+class SubscriptionDue(SQLModel, table=True):
+    """A patient whose subscriptions are to be derived (stage 0) or brought in line with its links (stage 1)."""
+
+    __tablename__ = "subscription_due"
+    __table_args__ = (Index("subscription_due_patient", "patient", "stage"),)
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    patient: bytes = Field(sa_column=_bytes())
+    stage: int = Field(sa_column=Column(SmallInteger, nullable=False))
 
 
 class Referral(SQLModel, table=True):

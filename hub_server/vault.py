@@ -48,6 +48,9 @@ _CACHED_KEYS: Final = 20_000  # 32 bytes each and their cipher: about 10 MB
 _KEYS_FILE: Final = "hub-keys.json"
 _RECOVERY_FILE: Final = "recovery-key.json"
 
+PatientKey = AESGCM
+"""A patient's key, ready to use. Nothing outside of this file looks into it."""
+
 
 class KeyWrapper(Protocol):
     """Wraps facility keys. One call a facility."""
@@ -217,6 +220,11 @@ class Vault:
             cached = AESGCM(_unwrap(self._facilities[home], wrapped, b"patient\x00" + patient))
             self.remember_patient(patient, cached)
         return cached
+
+    def rewrap_patient_key(self, patient: PatientId, home: str, wrapped: bytes, to: str) -> bytes:
+        """A patient's key for the row of a patient that moves to another home. Raises BadSignature."""
+        context = b"patient\x00" + patient
+        return _wrap(self._facilities[to], _unwrap(self._facilities[home], wrapped, context), context)
 
     def remember_patient(self, patient: PatientId, key: AESGCM) -> None:
         if len(self._patients) >= _CACHED_KEYS:

@@ -79,7 +79,7 @@ class Record:
     @property
     def patient(self) -> PatientId:
         """The patient of its earliest change: what a later change says cannot move a record."""
-        return min(self.changes.values(), key=lambda held: held.order).change.patient
+        return first_change(self).change.patient
 
     @property
     def fields(self) -> list[str]:
@@ -248,6 +248,17 @@ def hiding(record: Record) -> Hiding | None:
     seen |= set(shown.names)
     live = {name for writes in record.live.values() for name in writes}
     return Hiding(by, str(shown.value.get("reason", "")), bool(live - seen))
+
+
+def is_visible(record: Record) -> bool:
+    """Not entered in error, or changed since by somebody who had not been shown that."""
+    hidden = hiding(record)
+    return hidden is None or hidden.changed_since
+
+
+def first_change(record: Record) -> Held:
+    """The change that began the record, as far as it is here."""
+    return min(record.changes.values(), key=lambda held: held.order)
 
 
 def contribution(held: Held, live_fields: Mapping[str, object] | None = None) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sync_protocol.change import PersonId, RecordId
-from sync_protocol.merge import Held, Record, hiding
+from sync_protocol.merge import Held, Record, first_change, is_visible
 from sync_protocol.schema import URGENCIES
 
 
@@ -52,13 +52,13 @@ def progress(referral: Record, others: Sequence[Record], *, sent: bool) -> Progr
     """
     name = referral.key.record
     about = [one for one in others if (shown := one.shown("referral")) is not None and shown.value == name]
-    visible = [one for one in about if _visible(one)]
+    visible = [one for one in about if is_visible(one)]
     claim = _latest([one for one in visible if one.key.kind == "claim" and one.view().get("released") is not True])
     reply = _latest([one for one in visible if one.key.kind == "reply"])
     acknowledged = [one for one in visible if one.key.kind == "acknowledgement"]
     seen = _latest([one for one in acknowledged if one.view().get("seen") is True])
     closed = any(one.view().get("outcome") for one in acknowledged)
-    first = _first(referral)
+    first = first_change(referral)
     received_ms = min((one.receipt_ms for one in referral.changes.values() if one.receipt_ms is not None), default=None)
     withdrawn = referral.view().get("withdrawn")
     is_withdrawn = isinstance(withdrawn, dict) and withdrawn.get("withdrawn") is True
@@ -86,18 +86,9 @@ def progress(referral: Record, others: Sequence[Record], *, sent: bool) -> Progr
     )
 
 
-def _visible(record: Record) -> bool:
-    hidden = hiding(record)
-    return hidden is None or hidden.changed_since
-
-
-def _first(record: Record) -> Held:
-    return min(record.changes.values(), key=lambda held: held.order)
-
-
 def _latest(records: Sequence[Record]) -> tuple[Record, Held] | None:
     """The record that was begun last, with its first change."""
-    return max(((one, _first(one)) for one in records), key=lambda pair: pair[1].order, default=None)
+    return max(((one, first_change(one)) for one in records), key=lambda pair: pair[1].order, default=None)
 
 
 def _time_ms(held: Held) -> int:

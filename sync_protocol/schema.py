@@ -326,6 +326,21 @@ KINDS: Final[dict[str, Kind]] = dict(
             _text("by"),
             immutable=True,
         ),
+        _kind("patient_card", _CENTRE, _text("secret", Policy.REVIEW, required=True), immutable=True),
+        _kind(
+            "subscription",
+            _CENTRE,
+            _text("card"),
+            _text("reason", Policy.REVIEW, chars=1_000),
+            Field("ended", FieldType.BOOLEAN),
+        ),
+        _kind(
+            "subscription_decision",
+            _HUB,
+            _reference("subscription", required=True),
+            Field("granted", FieldType.BOOLEAN, required=True),
+            _text("reason", chars=1_000),
+        ),
         _kind(
             "person",
             _DIRECTORY,

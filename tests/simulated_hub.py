@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
-from sync_protocol import envelope, feed_page, hlc, keys, merge, replica, segment, wire
+from sync_protocol import envelope, feed_page, hlc, keys, merge, replica, segment, subscription, wire
 from sync_protocol.canonical import Value
 from sync_protocol.change import Change, ChangeId, FacilityCode, NodeId, PatientId, PersonId, RecordKey
 from sync_protocol.envelope import Envelope, EnvelopeId
@@ -137,11 +137,6 @@ class Arrival:
     def receipt_ms(self) -> int:
         assert self.held.receipt_ms is not None
         return self.held.receipt_ms
-
-
-def _registers(change: Change) -> bool:
-    """The first change of a patient's record: who registers a patient follows it."""
-    return change.kind == "patient" and "name" in change.writes and not change.supersedes.get("name")
 
 
 @dataclass(slots=True)
@@ -343,7 +338,7 @@ class Hub:
         disk = self.disk
         for one in arrived:
             change = one.held.change
-            if _registers(change) or not disk.subscribed.get(change.patient):
+            if subscription.registers(change) or not disk.subscribed.get(change.patient):
                 self._subscribe(change.patient, change.facility)
             disk.records.setdefault(change.key, [])
             if change.id not in disk.held:

@@ -27,6 +27,7 @@ class HubWorld:
     store: Store
     admitter: Admitter
     edge: SyncEdge
+    folder: Path
     now_ms: int = NOW_MS
 
     @classmethod
@@ -35,7 +36,9 @@ class HubWorld:
         database.migrate()
         keys = vault.Vault(vault.load_or_make(folder, NOW_MS))
         store = Store(database, keys)
-        world = cls(database, keys, store, Admitter(store), SyncEdge(store, lambda: None, lambda: NOW_MS, bytes(8)))
+        world = cls(
+            database, keys, store, Admitter(store), SyncEdge(store, lambda: None, lambda: NOW_MS, bytes(8)), folder
+        )
         world.edge = SyncEdge(store, lambda: None, lambda: world.now_ms, bytes(8))
         return world
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from hub_server import feed
+from hub_server import feed, subscriptions
 from hub_server.database import Connection
 from hub_server.intake import Admitter
-from hub_server.store import Incoming
+from hub_server.receiving import Incoming
 from sync_protocol.change import Change, FacilityCode, PatientId
 from sync_protocol.feed_page import Cursor, next_hash
 from sync_protocol.schema import Writer
@@ -139,7 +139,7 @@ def test_the_running_hash_is_that_of_the_tags(hub: HubWorld) -> None:
 def subscribing(hub: HubWorld, patient: PatientId) -> Callable[[], int]:
     def subscribe() -> int:
         with hub.database.transaction() as connection:
-            return feed.subscribe(connection, patient, FacilityCode("HWC2"), NOW_MS)
+            return hub.store.subscribe(connection, patient, FacilityCode("HWC2"), NOW_MS)
 
     return subscribe
 
@@ -179,7 +179,7 @@ def test_a_change_admitted_while_subscribing_goes_to_the_new_feed(hub: HubWorld)
     edit = node.write("patient", {"village": "V"}, record=patient.record)
     with ThreadPoolExecutor(1) as pool:
         with hub.database.transaction() as connection:
-            assert feed.subscribe(connection, PatientId(patient.record), FacilityCode("HWC2"), NOW_MS) == 1
+            assert hub.store.subscribe(connection, PatientId(patient.record), FacilityCode("HWC2"), NOW_MS) == 1
             running = pool.submit(admitting(hub, edit))
             wait_until(lambda: is_waiting_for_a_lock(hub))
         running.result(PATIENCE_S)
@@ -189,7 +189,7 @@ def test_a_change_admitted_while_subscribing_goes_to_the_new_feed(hub: HubWorld)
 
 
 def test_two_facilities_that_meet_a_patient_at_once_agree_whose_it_is(hub: HubWorld) -> None:
-    """Both write about a patient nobody has seen: one becomes its home, and the home's feed has both writes."""
+    """Both write about a patient nobody has seen: who registers it is its home, and the home's feed has both writes."""
     ours, theirs = hub.node("HWC1"), hub.node("HWC2")
     left = ours.write("patient", {"name": "A"})
     right = theirs.write("case", {"plan": "rest"}, patient=left.record)
@@ -203,8 +203,10 @@ def test_two_facilities_that_meet_a_patient_at_once_agree_whose_it_is(hub: HubWo
     with ThreadPoolExecutor(2) as pool:
         for running in [pool.submit(meet, "HWC1", left), pool.submit(meet, "HWC2", right)]:
             running.result(PATIENCE_S)
+    subscriptions.settle(hub.store, NOW_MS)
     with hub.database.transaction() as connection:
         home = one(connection, "SELECT facility FROM patient WHERE patient = %s", left.record)
+    assert home == "HWC1"
     own = {"HWC1": left.id, "HWC2": right.id}
     assert {change for _, change in positions(hub, home)} == {left.id, right.id}
     for facility, name in own.items():
