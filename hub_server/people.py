@@ -178,6 +178,15 @@ def doctor(connection: Connection, login: str) -> Person:
     person = find(connection, login)
     if person.role is not Role.DOCTOR:
         raise InvalidValue("only a doctor does this", field="login", code="E_NOT_A_DOCTOR")
+    return _at_work(person)
+
+
+def working(connection: Connection, login: str) -> Person:
+    """Anybody who may work. Raises InvalidValue (``E_UNKNOWN_PERSON``) or NeedsPerson (``E_PERSON_DISABLED``)."""
+    return _at_work(find(connection, login))
+
+
+def _at_work(person: Person) -> Person:
     if person.disabled_ms is not None:
         raise NeedsPerson("this person was disabled", code="E_PERSON_DISABLED", next_step="ask the hub's operator")
     return person

@@ -97,11 +97,7 @@ def parse_card(text: str) -> Card:
 def requests(records: Sequence[Record]) -> list[Request]:
     """Each centre's requests about a patient, the oldest first. records: all of the patient's."""
     visible = [one for one in records if is_visible(one)]
-    secrets = [
-        secret.encode()
-        for one in visible
-        if one.key.kind == "patient_card" and isinstance(secret := one.view().get("secret"), str)
-    ]
+    valid = [text.encode() for text in secrets(records)]
     decided: dict[object, Record] = {}
     for one in visible:
         if one.key.kind == "subscription_decision":
@@ -110,18 +106,29 @@ def requests(records: Sequence[Record]) -> list[Request]:
                 name not in decided or first_change(decided[name]).order < first_change(one).order
             ):
                 decided[name] = one
-    found = [_request(one, secrets, decided.get(one.key.record)) for one in records if one.key.kind == "subscription"]
+    found = [_request(one, valid, decided.get(one.key.record)) for one in records if one.key.kind == "subscription"]
     return sorted(found, key=lambda one: (one.asked_ms, one.record))
 
 
-def _request(record: Record, secrets: Sequence[bytes], decision: Record | None) -> Request:
+def secrets(records: Sequence[Record]) -> list[str]:
+    """The letters of the secrets on a patient's valid cards."""
+    said = [one.view().get("secret") for one in records if one.key.kind == "patient_card" and is_visible(one)]
+    return [secret for secret in said if isinstance(secret, str)]
+
+
+def secret_of(text: str) -> bytes | None:
+    """The secret that a record's letters stand for; None where they are none of a card's."""
+    return keys.base32_bytes(text, SECRET_BYTES)
+
+
+def _request(record: Record, valid: Sequence[bytes], decision: Record | None) -> Request:
     view = record.view()
     card, reason, first = view.get("card"), view.get("reason"), first_change(record)
     shown = card.encode() if isinstance(card, str) else b""
     granted = decision.view().get("granted") if decision is not None else None
     if view.get("ended") is True or not is_visible(record):
         state = State.ENDED
-    elif any(hmac.compare_digest(shown, secret) for secret in secrets):
+    elif any(hmac.compare_digest(shown, secret) for secret in valid):
         state = State.BY_CARD
     elif granted is True:
         state = State.GRANTED

@@ -60,6 +60,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "views": 76,
         "line_import": 78,
         "clinic": 80,
+        "subscribing": 80,
         "sync": 80,
         "courier": 80,
         "enrolment": 82,

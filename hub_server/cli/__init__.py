@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from hub_server.cli import console, doctors, keeping, opening, oversight, places, reports, serving
+from hub_server.cli import console, doctors, keeping, opening, oversight, places, reports, serving, subscribing
 from hub_server.cli.console import Status
 
 PROGRAM = "hub"
@@ -32,6 +32,7 @@ quarantine = _group()
 referrals = _group()
 conflicts = _group()
 audits = _group()
+subscriptions = _group()
 
 
 @app.callback(invoke_without_command=True)
@@ -154,6 +155,20 @@ def audit_group(context: typer.Context) -> None:
         oversight.verify_audit()
 
 
+@subscriptions.callback(invoke_without_command=True)
+def subscriptions_group(context: typer.Context) -> None:
+    """\b
+    Examples:
+      hub subscriptions list
+      hub subscriptions show ID
+      hub subscriptions grant ID --as officer
+
+    Centres that ask for another centre's patient, where no card of the patient decides.
+    """
+    if context.invoked_subcommand is None:
+        subscribing.list_requests()
+
+
 opening.command(app, "serve")(serving.serve)
 opening.command(facility, "add")(places.add_facility)
 opening.command(facility, "import")(places.import_facilities)
@@ -178,6 +193,11 @@ opening.command(conflicts, "list")(doctors.list_conflicts)
 opening.command(conflicts, "show")(doctors.show_conflict)
 opening.command(conflicts, "resolve")(doctors.resolve_conflict)
 app.add_typer(conflicts, name="conflicts", short_help="Fields that two people wrote without seeing each other's values")
+opening.command(subscriptions, "list")(subscribing.list_requests)
+opening.command(subscriptions, "show")(subscribing.show_request)
+opening.command(subscriptions, "grant")(subscribing.grant)
+opening.command(subscriptions, "refuse")(subscribing.refuse)
+app.add_typer(subscriptions, name="subscriptions", short_help="Centres that ask for another centre's patient")
 opening.command(app, "export")(reports.export)
 opening.command(app, "status")(reports.status)
 opening.command(quarantine, "list")(places.list_quarantine)

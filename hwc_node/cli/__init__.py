@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hwc_node.cli import console, deciding, keeping, looking, moving, opening, records, slots
+from hwc_node.cli import console, deciding, keeping, looking, moving, opening, records, slots, subscribing
 from hwc_node.cli.console import Status
 
 PROGRAM = "hwc"
@@ -27,6 +27,7 @@ app = _group()
 conflicts = _group()
 referrals = _group()
 key = _group()
+subscriptions = _group()
 
 
 @opening.group(app)
@@ -102,6 +103,20 @@ def key_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
         slots.list_slots(as_json)
 
 
+@opening.group(subscriptions)
+def subscriptions_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
+    """\b
+    Examples:
+      hwc subscriptions list
+      hwc subscriptions ask
+      hwc subscriptions end ID
+
+    Patients of other centres whose history this centre receives, by their card or by a request.
+    """
+    if context.invoked_subcommand is None:
+        subscribing.list_subscriptions(as_json)
+
+
 opening.command(app, "enrol", "Make this node's database and enrol it at the hub.")(moving.enrol)
 opening.command(app, "import", "Take in records, one a line.")(records.import_command)
 opening.command(app, "export", "Print what this node holds, a record a line.")(records.export_command)
@@ -118,6 +133,11 @@ opening.command(referrals, "show", "Show one referral, its reply, and what the d
     deciding.show_referral
 )
 app.add_typer(referrals, name="referrals", short_help="Where the referrals stand.")
+opening.command(app, "card", "Print a patient's card.")(subscribing.card)
+opening.command(subscriptions, "list", "List who asked for which patient.")(subscribing.list_subscriptions)
+opening.command(subscriptions, "ask", "Ask for another centre's patient.")(subscribing.ask)
+opening.command(subscriptions, "end", "Receive nothing more of a patient.")(subscribing.end)
+app.add_typer(subscriptions, name="subscriptions", short_help="Patients of other centres.")
 opening.command(key, "list", "List who can unlock this node.")(slots.list_slots)
 opening.command(key, "add", "Give another person a slot.")(slots.add)
 opening.command(key, "remove", "Take a person's slot away.")(slots.remove)

@@ -132,16 +132,19 @@ def _unlock(config: NodeConfig) -> Unlocked:
     return keystore.unlock(config.slots_path, passphrase("Passphrase: "), name)
 
 
-def passphrase(question: str, *, twice: bool = False, variable: str = PASSPHRASE_VARIABLE) -> str:
+def passphrase(
+    question: str, *, twice: bool = False, variable: str = PASSPHRASE_VARIABLE, what: str = "passphrase"
+) -> str:
     """From the environment, a file descriptor, or the terminal. Raises NeedsPerson (``E_NO_PASSPHRASE``).
 
-    variable: of the environment; the one with ``_FD`` behind its name holds the number of a descriptor.
+    variable: of the environment; the one with ``_FD`` behind its name holds the number of a descriptor. what: the
+    secret that is asked for, if it is no passphrase.
     """
     if (given := os.environ.get(variable)) is not None:
         return given
     if (descriptor := os.environ.get(variable + FD_SUFFIX)) is not None:
         return _from_descriptor(descriptor, variable + FD_SUFFIX)
-    _require_terminal("passphrase", variable, "E_NO_PASSPHRASE")
+    _require_terminal(what, variable, f"E_NO_{what.upper()}")
     first = _ask_secretly(question)
     if twice and _ask_secretly("The same again: ") != first:
         raise InvalidValue("The two passphrases differ.", field="passphrase", code="E_PASSPHRASES_DIFFER")
