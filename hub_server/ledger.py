@@ -1,6 +1,6 @@
-"""What a restored hub must not have forgotten: facilities, enrolments, revocations, people. A signed file, append-only.
+"""What a restored hub must not have forgotten: facilities, enrolments, revocations, people, erasures. Append-only.
 
-It lies outside of the database and of its backups (PROTOCOL.md §11): a hub that is put back to before a node was
+A signed file, outside of the database and of its backups (PROTOCOL.md §11): a hub that is put back to before a node was
 revoked would else take in what a thief sends. Each line names the hash of the line before it and is signed by the hub,
 so that a line taken out, altered or put in shows. A line is durable before the database commits what it says; one whose
 transaction then failed does no harm, since what it says was asked for and repeating it changes nothing.
@@ -31,7 +31,8 @@ _TAIL_BYTES: Final = 2 * MAX_LINE_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """seq: from 1, without a gap. kind: facility, node, revoked, reinstated, person, person_disabled."""
+    """seq: from 1, without a gap. kind: facility, node, revoked, reinstated, person, person_disabled, erased,
+    erasure_held, erasure_released."""
 
     seq: int
     at_ms: int

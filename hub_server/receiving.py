@@ -49,12 +49,13 @@ class Incoming(msgspec.Struct, frozen=True, gc=False):
 class Received:
     """What a batch came to. admitted: new items over all feeds; already_held: changes that were there before.
 
-    due: patients whose subscriptions have to be looked at again.
+    due: patients whose subscriptions have to be looked at again. erased: changes of erased patients, not stored.
     """
 
     admitted: int
     already_held: int
     due: int = 0
+    erased: int = 0
 
 
 @dataclass(slots=True)
@@ -70,6 +71,7 @@ class _Batch:
     receipts: dict[tuple[FacilityCode, bytes], int] = field(default_factory=dict)  # of what the feeds hold
     held_records: set[tuple[FacilityCode, bytes]] = field(default_factory=set)
     already_held: int = 0
+    erased: set[PatientId] = field(default_factory=set)
 
 
 class Receiving:
@@ -91,6 +93,9 @@ class Receiving:
         self._records.learn_facilities(connection, {one.facility for one in incoming})
         self._records.learn_facilities(connection, {one.change.facility for one in incoming if one.vouched})
         targets = self._hold_patients(connection, batch, incoming, now_ms)
+        arrived = len(incoming)
+        if batch.erased:
+            incoming = [one for one in incoming if one.change.patient not in batch.erased]
         heads = feed.lock(connection, {facility for feeds in targets.values() for facility in feeds})
         self._load_held(connection, batch, targets)
         self._spare_the_provisional(batch, incoming)
@@ -108,7 +113,8 @@ class Receiving:
             self._keep_queue(connection, facility, results, batch.arriving[facility], now_ms)
         due = self._mark_due(connection, batch)
         feed.advance(connection, heads)
-        return Received(sum(len(items) for items in batch.arriving.values()), batch.already_held, due)
+        admitted = sum(len(items) for items in batch.arriving.values())
+        return Received(admitted, batch.already_held, due, arrived - len(incoming))
 
     def _hold_patients(
         self, connection: Connection, batch: _Batch, incoming: Sequence[Incoming], now_ms: int
@@ -121,12 +127,12 @@ class Receiving:
                 senders[one.change.patient].add(one.change.facility)  # whose node may have lost it
         wanted = sorted(senders)
         self._share(connection, batch, wanted)
-        missing = [patient for patient in wanted if patient not in batch.keys]
+        missing = [patient for patient in wanted if patient not in batch.keys and patient not in batch.erased]
         if missing:
             self._add_patients(connection, batch, missing, incoming, now_ms)
             self._share(connection, batch, [patient for patient in missing if patient not in batch.keys])
-        standing = [patient for patient in wanted if patient not in batch.new_patients]
-        targets = {patient: set(feeds) for patient, feeds in senders.items()}
+        standing = [patient for patient in wanted if patient in batch.keys and patient not in batch.new_patients]
+        targets = {patient: set(feeds) for patient, feeds in senders.items() if patient in batch.keys}
         for patient, feeds in feed.subscribers(connection, standing).items():
             targets[patient].update(feeds)
             batch.subscribed.update((facility, patient) for facility in feeds)
@@ -142,6 +148,9 @@ class Receiving:
         ).fetchall()
         self._records.learn_facilities(connection, {FacilityCode(home) for _, home, _ in rows})
         for patient, home, wrapped in rows:
+            if not wrapped:
+                batch.erased.add(PatientId(patient))
+                continue
             batch.keys[PatientId(patient)] = self._vault.patient_key(PatientId(patient), home, wrapped)
             batch.homes[PatientId(patient)] = FacilityCode(home)
 

@@ -37,7 +37,7 @@ class Records:
         opened = self.keys_of(connection, patients)
         for position, change, patient, receipt_ms, origin, payload in connection.execute(
             "SELECT position, change, patient, receipt_ms, origin, payload FROM item"
-            " WHERE facility = %s AND patient = ANY(%b) ORDER BY patient, position",
+            " WHERE facility = %s AND patient = ANY(%b) AND payload <> '' ORDER BY patient, position",
             (facility, list(patients)),
             binary=True,
         ):
@@ -47,7 +47,9 @@ class Records:
     def keys_of(self, connection: Connection, patients: Sequence[PatientId]) -> dict[PatientId, PatientKey]:
         """Patient → its key, for those that were not erased."""
         rows = connection.execute(
-            "SELECT patient, facility, wrapped_key FROM patient WHERE patient = ANY(%b)", (list(patients),), binary=True
+            "SELECT patient, facility, wrapped_key FROM patient WHERE patient = ANY(%b) AND wrapped_key <> ''",
+            (list(patients),),
+            binary=True,
         ).fetchall()
         self.learn_facilities(connection, {FacilityCode(home) for _, home, _ in rows})
         return {

@@ -1,4 +1,4 @@
-"""A restored hub learns again what its ledger says happened since: facilities, enrolments, revocations, people.
+"""A restored hub learns again what its ledger says happened since: facilities, enrolments, revocations, people, erasures.
 
 Run before anything is served. Each line says what is so from then on, so repeating one changes nothing, and the lines
 are replayed in their order. A database that has them all is only asked for one number.
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from hub_server import nodes, people, registry
+from hub_server import erasure, nodes, people, registry
 from hub_server.database import Connection, Database
+from hub_server.erasure import HeldOrder
 from hub_server.ledger import Line
+from hub_server.store import Store
 from hub_server.vault import Vault
 from sync_protocol import keys
-from sync_protocol.change import NodeId
+from sync_protocol.change import NodeId, PatientId
 from sync_protocol.errors import InvalidValue, NeedsPerson
 
 _LOCK_KEY: Final = 7_461_004  # advisory lock: two programs starting on a restored database replay once
@@ -25,13 +27,14 @@ def replay(database: Database, vault: Vault) -> int:
     ledger = vault.ledger
     if ledger is None or ledger.last == 0:
         return 0
+    quiet = Store(database, Vault(vault.identity))  # without a ledger: what is replayed is not noted again
     with database.transaction() as connection:
         if known(connection) >= ledger.last:
             return 0
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
         count, last = 0, known(connection)
         for line in ledger.lines(after=last):
-            _REPLAYED.get(line.kind, _unknown)(connection, vault, line)
+            _REPLAYED.get(line.kind, _unknown)(connection, quiet, line)
             count, last = count + 1, line.seq
         connection.execute(
             "INSERT INTO setting (key, value) VALUES ('ledger', %s)"
@@ -47,37 +50,36 @@ def known(connection: Connection) -> int:
     return int.from_bytes(row[0], "big") if row else 0
 
 
-def _facility(connection: Connection, vault: Vault, line: Line) -> None:
+def _facility(connection: Connection, store: Store, line: Line) -> None:
     """With a new key: what was encrypted under the lost one is not in this database either."""
     said = line.body
-    quiet = Vault(vault.identity)
     try:
         registry.add_facility(
-            connection, quiet, said["facility"], said["name"], said["district"], said["state"], line.at_ms
+            connection, store.vault, said["facility"], said["name"], said["district"], said["state"], line.at_ms
         )
     except InvalidValue as error:
         if error.code != "E_FACILITY_EXISTS":  # with other particulars: those of the database are newer
             raise
 
 
-def _node(connection: Connection, vault: Vault, line: Line) -> None:
-    identity = vault.identity
+def _node(connection: Connection, store: Store, line: Line) -> None:
+    identity = store.vault.identity
     raw = bytes.fromhex(line.body["certificate"])
     certificate = keys.verify_document(raw, keys.Certificate, identity.root.verifier, identity.environment)
     nodes.register_again(connection, certificate, raw, bytes.fromhex(line.body["code_hash"]))
 
 
-def _revoked(connection: Connection, vault: Vault, line: Line) -> None:
+def _revoked(connection: Connection, store: Store, line: Line) -> None:
     node, reason = NodeId(bytes.fromhex(line.body["node"])), line.body["reason"]
-    nodes.revoke(connection, Vault(vault.identity), node, reason, line.at_ms)
+    nodes.revoke(connection, store.vault, node, reason, line.at_ms)
 
 
-def _reinstated(connection: Connection, vault: Vault, line: Line) -> None:
+def _reinstated(connection: Connection, store: Store, line: Line) -> None:
     node = NodeId(bytes.fromhex(line.body["node"]))
-    registry.take_back_revocation(connection, Vault(vault.identity), node, line.at_ms)
+    registry.take_back_revocation(connection, store.vault, node, line.at_ms)
 
 
-def _person(connection: Connection, _vault: Vault, line: Line) -> None:
+def _person(connection: Connection, _store: Store, line: Line) -> None:
     try:
         people.add(connection, people.noted(line.body))
     except InvalidValue as error:
@@ -85,11 +87,27 @@ def _person(connection: Connection, _vault: Vault, line: Line) -> None:
             raise
 
 
-def _person_disabled(connection: Connection, _vault: Vault, line: Line) -> None:
+def _person_disabled(connection: Connection, _store: Store, line: Line) -> None:
     people.disable(connection, line.body["login"], line.at_ms)
 
 
-def _unknown(_connection: Connection, _vault: Vault, line: Line) -> None:
+def _erased(connection: Connection, store: Store, line: Line) -> None:
+    """Again, and the order is given again: the nodes may have had the one that was lost, or not."""
+    patient, home = PatientId(bytes.fromhex(line.body["patient"])), line.body["home"]
+    erasure.remember_erased(connection, patient, home, line.at_ms)
+    erasure.carry_out(connection, store, patient, line.at_ms)
+
+
+def _erasure_held(connection: Connection, _store: Store, line: Line) -> None:
+    patient, said = PatientId(bytes.fromhex(line.body["patient"])), line.body
+    erasure.keep_order(connection, HeldOrder(patient, int(said["until_ms"]), said["reason"], line.at_ms))
+
+
+def _erasure_released(connection: Connection, _store: Store, line: Line) -> None:
+    erasure.drop_order(connection, PatientId(bytes.fromhex(line.body["patient"])))
+
+
+def _unknown(_connection: Connection, _store: Store, line: Line) -> None:
     raise NeedsPerson(
         f"the hub's ledger has a line {line.seq} that a newer version of this program wrote; nothing was changed",
         code="E_LEDGER_NEWER",
@@ -97,11 +115,14 @@ def _unknown(_connection: Connection, _vault: Vault, line: Line) -> None:
     )
 
 
-_REPLAYED: Final[dict[str, Callable[[Connection, Vault, Line], Any]]] = {
+_REPLAYED: Final[dict[str, Callable[[Connection, Store, Line], Any]]] = {
     "facility": _facility,
     "node": _node,
     "revoked": _revoked,
     "reinstated": _reinstated,
     "person": _person,
     "person_disabled": _person_disabled,
+    "erased": _erased,
+    "erasure_held": _erasure_held,
+    "erasure_released": _erasure_released,
 }

@@ -298,15 +298,28 @@ def standing(connection: Connection, facility: Facility) -> Standing:
 # -- sealed bytes ------------------------------------------------------------------------------------------------------
 
 
+_SHORTENED: Final = (
+    "UPDATE arrival SET raw = substring(raw FROM 1 FOR %(header)s)"
+    " || substring(raw FROM octet_length(raw) - %(signature)s + 1)"
+)
+
+
+def drop_sealed_of(connection: Connection, segments: Sequence[bytes]) -> None:
+    """Forget at once what these admitted segments sealed: something in them is erased."""
+    connection.execute(
+        _SHORTENED + " WHERE segment = ANY(%(segments)s) AND state = 'admitted'"
+        " AND octet_length(raw) > %(header)s + %(signature)s",
+        {"header": HEADER_BYTES, "signature": SIGNATURE_BYTES, "segments": list(segments)},
+    )
+
+
 def drop_sealed(connection: Connection, now_ms: int) -> int:
     """Forget what old admitted segments sealed; header and signature stay. Returns how many; call again until 0.
 
     A segment with an entry open in quarantine is kept whole: its release needs it.
     """
     done = connection.execute(
-        "UPDATE arrival SET raw = substring(raw FROM 1 FOR %(header)s)"
-        " || substring(raw FROM octet_length(raw) - %(signature)s + 1)"
-        " WHERE (node, segment) IN (SELECT node, segment FROM arrival a WHERE state = 'admitted'"
+        _SHORTENED + " WHERE (node, segment) IN (SELECT node, segment FROM arrival a WHERE state = 'admitted'"
         " AND received_ms < %(before)s AND octet_length(raw) > %(header)s + %(signature)s"
         " AND NOT EXISTS (SELECT 1 FROM quarantine q WHERE q.node = a.node AND q.segment = a.segment"
         " AND q.verdict = 'open') LIMIT %(limit)s FOR UPDATE SKIP LOCKED)",

@@ -1,7 +1,8 @@
 """The hub's clockwork: what is done by time and not by request. The only door to APScheduler.
 
-One job: drop the sealed bytes of segments admitted long ago. It runs at the start and then four times a day, in small
-commits, and may run on several hubs at once. A job that fails is logged by APScheduler, and tried again at its time.
+Two jobs: drop the sealed bytes of segments admitted long ago, and erase the patients whose erasure was held until a day
+that has come. They run at the start and then four times a day, in small commits, and may run on several hubs at once. A
+job that fails is logged by APScheduler, and tried again at its time.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]  # it brings no types
 
-from hub_server import registry
+from hub_server import erasure, registry
 from hub_server.store import Store
 
-DROP_EVERY_HOURS: Final = 6
+EVERY_HOURS: Final = 6
 
 log = structlog.get_logger("hub.scheduler")
 
@@ -31,20 +32,28 @@ class Clockwork:
 
     def start(self) -> None:
         now = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
-        self._scheduler.add_job(
-            self.drop_sealed,
-            "interval",
-            hours=DROP_EVERY_HOURS,
-            next_run_time=now,
-            max_instances=1,
-            coalesce=True,
-            misfire_grace_time=None,
-        )
+        for job in (self.drop_sealed, self.erase_due):
+            self._scheduler.add_job(
+                job,
+                "interval",
+                hours=EVERY_HOURS,
+                next_run_time=now,
+                max_instances=1,
+                coalesce=True,
+                misfire_grace_time=None,
+            )
         self._scheduler.start()
 
     def stop(self) -> None:
         """Returns when the running job has ended."""
         self._scheduler.shutdown(wait=True)
+
+    def erase_due(self) -> int:
+        """Returns how many patients were erased now, whose erasure was held until today."""
+        erased = erasure.carry_out_due(self._store, self._now_ms())
+        if erased:
+            log.info("erased", patients=erased)
+        return erased
 
     def drop_sealed(self) -> int:
         """Returns how many segments lost their sealed bytes now."""

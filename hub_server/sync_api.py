@@ -41,7 +41,7 @@ from sync_protocol.errors import (
     TooLarge,
     UnknownSender,
 )
-from sync_protocol.feed_page import Cursor, Item, Reference
+from sync_protocol.feed_page import Cursor, Erased, Item, Reference
 from sync_protocol.segment import MAX_REQUEST_BYTES
 from sync_protocol.session import HubSession
 from sync_protocol.wire import Heads, Hello, Notice, NoticeKind
@@ -258,11 +258,14 @@ class SyncEdge:
         return pages, [] if exchange.hello.hub_grant == grant.id else [frame]
 
     def _items(self, connection: Connection, stored: Sequence[feed.Stored], named: set[EnvelopeId]) -> list[Item]:
-        full = [one for one in stored if one.segment not in named]
+        full = [one for one in stored if one.segment not in named and one.payload]
         opened = self._store.keys_of(connection, list({PatientId(one.patient) for one in full})) if full else {}
         items = []
         for one in stored:
             body: Any
+            if not one.payload:
+                items.append(Item(one.position, Erased(), 0, ORIGINS[0], one.tag))
+                continue
             if one.segment in named:
                 body = Reference(EnvelopeId(one.segment), one.segment_row)
             else:

@@ -79,7 +79,8 @@ class Item(SQLModel, table=True):
 
 
 class Patient(SQLModel, table=True):
-    """A unit of scope: a patient, or a directory entry. wrapped_key: its key under its home facility's key."""
+    """A unit of scope: a patient, or a directory entry. wrapped_key: its key under its home facility's key; empty once
+    the patient is erased."""
 
     __tablename__ = "patient"
     patient: bytes = Field(sa_column=_bytes(primary=True))
@@ -101,6 +102,16 @@ class Subscription(SQLModel, table=True):
     digest: bytes = Field(sa_column=_bytes())
     subscribed: bool
     since_ms: int = Field(sa_column=_big())
+
+
+class HeldErasure(SQLModel, table=True):
+    """A patient who is to be erased once the law allows it."""
+
+    __tablename__ = "held_erasure"
+    patient: bytes = Field(sa_column=_bytes(primary=True))
+    until_ms: int = Field(sa_column=_big())
+    reason: str
+    asked_ms: int = Field(sa_column=_big())
 
 
 class SubscriptionRequest(SQLModel, table=True):

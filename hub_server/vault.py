@@ -231,6 +231,10 @@ class Vault:
             self._patients.clear()
         self._patients[patient] = key
 
+    def forget_patient(self, patient: PatientId) -> None:
+        """Its key is destroyed. Other programs' caches open nothing either: there is no payload any more."""
+        self._patients.pop(patient, None)
+
     def salt_of(self, patient: PatientId) -> bytes:
         """16 bytes for the hub's own changes, drawn once for each run and patient (PROTOCOL.md §3)."""
         if len(self._salts) >= _CACHED_KEYS:

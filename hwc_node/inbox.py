@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlmodel import Session, col, select
 
-from hwc_node import ledger, membership, outbox
+from hwc_node import erasing, ledger, membership, outbox
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.ledger import Arrived
 from hwc_node.outbox import Outgoing
@@ -26,7 +26,7 @@ from sync_protocol import feed_page, keys, replica
 from sync_protocol.change import Change, ChangeId, RecordKey
 from sync_protocol.envelope import Envelope, EnvelopeId
 from sync_protocol.errors import HealthSyncError, NotAllowed, TheirBytes
-from sync_protocol.feed_page import Cursor, Item, Page, Reference
+from sync_protocol.feed_page import Cursor, Erased, Item, Page, Reference
 from sync_protocol.keys import Grant, GrantId
 from sync_protocol.merge import Held
 from sync_protocol.segment import Link
@@ -265,8 +265,11 @@ def apply_page(store: Store, sealed: Envelope, now_ms: int) -> PageApplied:
         here = {one.change.id: one.change for each in held.values() for one in each}
         arrived: list[Arrived] = []
         unread: list[tuple[int, bytes, str]] = []
-        unreadable = False
+        unreadable, erased = False, 0
         for item, body in zip(items, bodies, strict=True):
+            if isinstance(body, Erased):
+                at, erased = at.after(item.tag), erased + 1
+                continue
             change = here.get(body) if isinstance(body, bytes) else body
             if change is None:
                 break
@@ -280,7 +283,9 @@ def apply_page(store: Store, sealed: Envelope, now_ms: int) -> PageApplied:
             else:
                 arrived.append(Arrived(Held(change, item.receipt_ms, item.origin), item.position, item.tag))
         kept = ledger.keep(connection, held, arrived)
-        applied = len(arrived) + len(unread)
+        for patient in erasing.orders(one.held for one in arrived):
+            erasing.obey(connection, patient, now_ms)
+        applied = len(arrived) + len(unread) + erased
         _keep_unread(connection, unread)
         if applied:
             _keep_cursor(connection, at, now_ms)
@@ -318,12 +323,12 @@ def _problem(item: Item, change: Change | HealthSyncError) -> str:
     return "" if replica.allowed(change, item.origin) else NotAllowed.default_code
 
 
-def _bodies(connection: Connection, items: Sequence[Item]) -> list[Change | ChangeId | HealthSyncError | None]:
+def _bodies(connection: Connection, items: Sequence[Item]) -> list[Change | ChangeId | Erased | HealthSyncError | None]:
     """What each item is about: references as the ids they stand for, None for what cannot be resolved."""
     names = {item.body.segment for item in items if isinstance(item.body, Reference)}
     query = "SELECT id8, change_ids FROM envelope WHERE id8 IN ({})"
     ids = {EnvelopeId(name): outbox.ids_in(found) for name, found in ledger.select_in(connection, query, names)}
-    bodies: list[Change | ChangeId | HealthSyncError | None] = []
+    bodies: list[Change | ChangeId | Erased | HealthSyncError | None] = []
     for item in items:
         if isinstance(item.body, Reference):
             of_segment = ids.get(item.body.segment, [])
@@ -334,7 +339,7 @@ def _bodies(connection: Connection, items: Sequence[Item]) -> list[Change | Chan
 
 
 def _records_of(
-    connection: Connection, bodies: Iterable[Change | ChangeId | HealthSyncError | None]
+    connection: Connection, bodies: Iterable[Change | ChangeId | Erased | HealthSyncError | None]
 ) -> dict[ChangeId, RecordKey]:
     """Change id → its record."""
     found: dict[ChangeId, RecordKey] = {}

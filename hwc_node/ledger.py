@@ -74,6 +74,11 @@ def load(connection: Connection, keys: Iterable[RecordKey]) -> dict[RecordKey, l
     return held
 
 
+def erased(connection: Connection) -> set[PatientId]:
+    """The patients whose erasure the hub ordered: nothing is written about them any more."""
+    return {PatientId(name) for (name,) in connection.exec_driver_sql("SELECT patient FROM erased_patient")}
+
+
 def load_changes(connection: Connection, ids: Iterable[ChangeId]) -> dict[ChangeId, Change]:
     """These changes, as far as they are here."""
     rows = select_in(connection, "SELECT raw FROM change WHERE id IN ({})", ids)

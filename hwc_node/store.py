@@ -27,7 +27,7 @@ from sync_protocol import change as changes
 from sync_protocol import hlc, merge, replica
 from sync_protocol.canonical import Value
 from sync_protocol.change import Change, ChangeId, FacilityCode, PatientId, PersonId, RecordId, RecordKey
-from sync_protocol.errors import HealthSyncError
+from sync_protocol.errors import HealthSyncError, NotAllowed
 from sync_protocol.feed_page import Position
 from sync_protocol.hlc import Hlc
 from sync_protocol.merge import Held, Record
@@ -243,6 +243,7 @@ class Writing:
         self._held: dict[RecordKey, list[Held]] = {}
         self._fresh: list[Held] = []
         self._folded: dict[RecordKey, Record] = {}
+        self._erased: set[PatientId] | None = None  # asked for once a block
 
     def records(self, keys: Iterable[RecordKey]) -> dict[RecordKey, Record]:
         """These records as far as they exist, with what this block wrote; one query for those not asked for before."""
@@ -264,7 +265,9 @@ class Writing:
         writes: Mapping[str, Value],
         shown: Mapping[str, Iterable[ChangeId]] | None = None,
     ) -> Change:
-        """A new change, kept when the block is left. Raises what `replica.author` does; the block goes on unharmed."""
+        """A new change, kept when the block is left. Raises what `replica.author` does, and NotAllowed (``E_ERASED``);
+        the block goes on unharmed."""
+        self._require_not_erased(patient)
         existing = self.record(key)
         stamp = hlc.tick(self._last, self._now_ms, self._hub_time_ms)
         by = replica.Author(
@@ -282,6 +285,16 @@ class Writing:
         self._fresh.append(held)
         self._folded[key] = merge.join(self._fold(key), (held,))
         return change
+
+    def _require_not_erased(self, patient: PatientId) -> None:
+        if self._erased is None:
+            self._erased = ledger.erased(self._connection)
+        if patient in self._erased:
+            raise NotAllowed(
+                "this patient's data was erased",
+                code="E_ERASED",
+                next_step="register the patient anew, if they come again",
+            )
 
     def _fold(self, key: RecordKey) -> Record:
         if key not in self._folded:

@@ -106,6 +106,15 @@ class PatientDigestRow(NodeRow, table=True):
     digest: bytes = Field(sa_column=_bytes())
 
 
+class ErasedPatientRow(NodeRow, table=True):
+    """A patient whose erasure the hub ordered."""
+
+    __tablename__ = "erased_patient"
+    __table_args__ = {"sqlite_with_rowid": False}  # as SQLAlchemy reads it
+    patient: bytes = Field(sa_column=_bytes(primary=True))
+    at_ms: int
+
+
 class CursorRow(NodeRow, table=True):
     """Places of the feed that this node stood at; the highest is where it stands. hash: the feed's running hash."""
 

@@ -35,6 +35,7 @@ _LEVEL: Final = 3
 _ORIGINS: Final = (Writer.CENTRE, Writer.DOCTOR, Writer.HUB)
 _REFERENCE: Final = 0
 _FULL: Final = 1
+_ERASED: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,17 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """Nothing is left of this change at the hub but its place and its tag: its patient was erased (PROTOCOL.md §10.4)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
-    """One item of a feed. body: the change, a reference to it, or why it cannot be read (kept raw and counted)."""
+    """One item of a feed. body: the change, a reference to it, that it was erased, or why it cannot be read (kept raw
+    and counted)."""
 
     position: Position
-    body: Change | Reference | HealthSyncError
+    body: Change | Reference | Erased | HealthSyncError
     receipt_ms: int
     origin: Writer
     tag: bytes
@@ -88,10 +95,17 @@ class _FullRun(msgspec.Struct, array_like=True, frozen=True, tag=_FULL):
     tags: bytes
 
 
+class _ErasedRun(msgspec.Struct, array_like=True, frozen=True, tag=_ERASED):
+    tags: bytes
+
+
+_Run = _ReferenceRun | _FullRun | _ErasedRun
+
+
 class _Page(msgspec.Struct, array_like=True, frozen=True):
     first: int
     before: bytes
-    runs: list[_ReferenceRun | _FullRun]
+    runs: list[_Run]
 
 
 _decoder = msgspec.msgpack.Decoder(_Page)
@@ -99,7 +113,7 @@ _decoder = msgspec.msgpack.Decoder(_Page)
 
 def encode(before: Cursor, items: Sequence[Item]) -> bytes:
     """The plain bytes of a page: ``items`` follow ``before`` without a gap."""
-    runs: list[_ReferenceRun | _FullRun] = []
+    runs: list[_Run] = []
     waiting: list[Item] = []
     for item in items:
         if isinstance(item.body, Reference):
@@ -111,6 +125,13 @@ def encode(before: Cursor, items: Sequence[Item]) -> bytes:
                 origin = _ORIGINS.index(item.origin)
                 body = item.body
                 runs.append(_ReferenceRun(body.segment, body.index, 1, item.receipt_ms, origin, item.tag))
+        elif isinstance(item.body, Erased):
+            _close(runs, waiting)
+            last = runs[-1] if runs else None
+            if isinstance(last, _ErasedRun):
+                runs[-1] = _ErasedRun(last.tags + item.tag)
+            else:
+                runs.append(_ErasedRun(item.tag))
         else:
             waiting.append(item)
     _close(runs, waiting)
@@ -126,7 +147,7 @@ def _continues(run: _ReferenceRun, item: Item, body: Reference) -> bool:
     )
 
 
-def _close(runs: list[_ReferenceRun | _FullRun], waiting: list[Item]) -> None:
+def _close(runs: list[_Run], waiting: list[Item]) -> None:
     if not waiting:
         return
     receipts, last = [], 0
@@ -199,8 +220,12 @@ def _unusable(receipt_ms: int, origin: int) -> HealthSyncError | None:
     return None
 
 
-def _entries(run: _ReferenceRun | _FullRun) -> Iterable[tuple[Any, int, int, bytes]]:
+def _entries(run: _Run) -> Iterable[tuple[Any, int, int, bytes]]:
     tags = [run.tags[at : at + TAG_BYTES] for at in range(0, len(run.tags), TAG_BYTES)]
+    if isinstance(run, _ErasedRun):
+        if not tags or len(run.tags) % TAG_BYTES:
+            raise Malformed("a page of a feed has a broken run of erased items")
+        return [(Erased(), 0, 0, tag) for tag in tags]
     if isinstance(run, _ReferenceRun):
         sizes_ok = len(run.segment) == ENVELOPE_ID_BYTES and len(run.tags) == run.count * TAG_BYTES
         if not sizes_ok or run.index < 0:

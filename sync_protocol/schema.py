@@ -351,6 +351,7 @@ KINDS: Final[dict[str, Kind]] = dict(
             _text("phone"),
             opens_scope=True,
         ),
+        _kind("erasure", _HUB, _reference("erased", required=True), opens_scope=True),
         _kind("facility", _HUB, _text("name", required=True), _text("district"), _text("state"), opens_scope=True),
     )
 )

@@ -19,7 +19,7 @@ from sync_protocol.canonical import Value
 from sync_protocol.change import Change, ChangeId, FacilityCode, NodeId, PatientId, PersonId, RecordKey
 from sync_protocol.envelope import Envelope, EnvelopeId
 from sync_protocol.errors import HealthSyncError
-from sync_protocol.feed_page import Cursor, Item, Page, Position, Reference
+from sync_protocol.feed_page import Cursor, Erased, Item, Page, Position, Reference
 from sync_protocol.hlc import Hlc
 from sync_protocol.keys import Grant, GrantId
 from sync_protocol.merge import Held, Record
@@ -487,7 +487,7 @@ class Node:
         disk.aside.clear()
         disk.attempts.clear()
 
-    def _resolve(self, body: Change | Reference | HealthSyncError) -> Change | HealthSyncError | None:
+    def _resolve(self, body: Change | Reference | Erased | HealthSyncError) -> Change | Erased | HealthSyncError | None:
         if not isinstance(body, Reference):
             return body
         stored = self.disk.envelopes.get(body.segment)

@@ -54,6 +54,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "membership": 60,
         "store": 70,
         "outbox": 72,
+        "erasing": 73,
         "inbox": 74,
         "standing": 75,
         "edits": 76,
@@ -96,6 +97,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "keeper": 70,
         "registry": 70,
         "stats": 70,
+        "erasure": 72,
         "recovery": 75,
         "backup": 80,
         "consults": 75,
@@ -112,7 +114,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
 # Who may import a dependency: rooms, or "package.*" for a whole package. One that is not here is imported by nobody.
 _NODE_SQL: Final = frozenset(
     f"hwc_node.{room}"
-    for room in "tables engine migrations ledger membership store outbox inbox standing checkup".split()
+    for room in "tables engine migrations ledger membership store outbox erasing inbox standing checkup".split()
 )
 _HUB_SQL: Final = frozenset({"hub_server.tables", "hub_server.database", "hub_server.migrations"})
 _EVERYWHERE: Final = frozenset({"sync_protocol.*", "hwc_node.*", "hub_server.*"})

@@ -210,6 +210,7 @@ app.add_typer(audits, name="audit", short_help="Who read and wrote which patient
 opening.command(app, "stats")(oversight.show_stats)
 opening.command(app, "backup")(keeping.write_backup)
 opening.command(app, "restore")(keeping.restore)
+opening.command(app, "erase")(keeping.erase)
 opening.command(app, "doctor")(reports.doctor)
 
 

@@ -1,13 +1,14 @@
-"""`hub backup` and `hub restore`: the whole database in one file, tried out, and the way back."""
+"""`hub backup`, `hub restore`: the whole database in one file, tried out, and the way back. `hub erase`: no way back."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hub_server import backup, postgres, recovery
+from hub_server import backup, erasure, postgres, recovery
 from hub_server.backup import Manifest
 from hub_server.cli import console, opening, reports
 from hub_server.cli.opening import AsJson, Yes
@@ -15,6 +16,7 @@ from hub_server.cli.serving import alone
 from hub_server.config import make_folders
 from hub_server.vault import load_or_make
 from sync_protocol import documents
+from sync_protocol.change import PatientId
 
 
 def write_backup(
@@ -83,3 +85,80 @@ def _shape(made: Manifest) -> dict[str, object]:
     shown = dict(backup.as_json(made))
     del shown["schema"]
     return shown | {"made_at": documents.time_text(made.made_ms)}
+
+
+def erase(
+    patient: Annotated[str | None, typer.Argument(metavar="PATIENT", help="The patient's id.")] = None,
+    hold_until: Annotated[
+        str | None, typer.Option("--hold-until", metavar="DATE", help="Not before that day, such as 2033-04-01.")
+    ] = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it is held: which law.")] = "",
+    release: Annotated[bool, typer.Option("--release", help="Take a held erasure back.")] = False,
+    held: Annotated[bool, typer.Option("--held", help="List the erasures that are held.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """\b
+    Examples:
+      hub erase 01890a5d-ac96-774b-bcce-b302099a8057
+      hub erase 01890a5d-ac96-774b-bcce-b302099a8057 --hold-until 2033-04-01 --reason "records are kept 7 years"
+      hub erase --held
+
+    Erase a patient for good: the key is destroyed, every centre that has the patient is ordered to do the same, and a
+    hub that is restored does it again. There is no way back.
+
+    It is complete once every centre has synced and the backups from before are gone. --hold-until only notes it: the
+    hub erases on that day by itself.
+    """
+    if held:
+        _list_held(as_json)
+        return
+    if patient is None:
+        raise typer.BadParameter("which patient?", param_hint="PATIENT")
+    if (hold_until is None) != (not reason.strip()):
+        raise typer.BadParameter("an erasure is held until a day, for a reason: give both", param_hint="--hold-until")
+    name, now_ms = PatientId(documents.parse_id(patient)), opening.now_ms()
+    with opening.hub() as at:
+        if release:
+            done = erasure.release(at.store, name, opening.operator(), now_ms)
+        elif hold_until is not None:
+            done = erasure.hold(at.store, name, _day(hold_until), reason.strip(), opening.operator(), now_ms)
+        else:
+            opening.confirm("Erase this patient for good, here and at every centre?", yes)
+            done = erasure.erase(at.store, name, opening.operator(), now_ms)
+    if as_json:
+        console.document(
+            "hub.erase/1", {"verdict": done.verdict, "facilities": list(done.facilities), "items": done.items}
+        )
+        return
+    told = f": {done.items} items; {len(done.facilities)} centres are told" if done.verdict == "erased" else ""
+    console.text(done.verdict.replace("_", " ") + told)
+
+
+def _day(text: str) -> int:
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError:
+        raise typer.BadParameter("a day is written as 2033-04-01", param_hint="--hold-until") from None
+
+
+def _list_held(as_json: bool) -> None:
+    with opening.hub() as at, at.database.transaction() as connection:
+        found = erasure.held_orders(connection)
+    if as_json:
+        shapes = [
+            {
+                "patient": documents.id_text(one.patient),
+                "until": documents.time_text(one.until_ms),
+                "reason": one.reason,
+                "asked_at": documents.time_text(one.asked_ms),
+            }
+            for one in found
+        ]
+        console.document("hub.erase/1", {"held": shapes})
+        return
+    if not found:
+        console.say("No erasure is held.")
+        return
+    rows = [(documents.id_text(one.patient), opening.time_words(one.until_ms), one.reason) for one in found]
+    console.table(("patient", "until", "reason"), rows)

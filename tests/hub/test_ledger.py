@@ -186,7 +186,7 @@ def test_a_revocation_that_was_taken_back_stays_so(database: Database, vault: Va
 
 def test_a_line_of_a_newer_program_is_not_passed_over(database: Database, vault: Vault) -> None:
     assert vault.ledger is not None
-    vault.ledger.append("erased", {"patient": "x"}, NOW_MS)
+    vault.ledger.append("moved", {"patient": "x"}, NOW_MS)
     with pytest.raises(NeedsPerson) as caught:
         recovery.replay(database, vault)
     assert caught.value.code == "E_LEDGER_NEWER"

@@ -17,10 +17,11 @@ import msgspec
 
 from hwc_node.sync import Body, HubOutOfReach
 from sync_protocol import envelope, feed_page, keys, replica, segment, session, wire
-from sync_protocol.change import Change, ChangeId, NodeId
+from sync_protocol.change import Change, ChangeId, FacilityCode, NodeId, PatientId, PersonId, RecordId, RecordKey
 from sync_protocol.envelope import Envelope, EnvelopeId
 from sync_protocol.errors import HealthSyncError
-from sync_protocol.feed_page import Cursor, Item, Position, Reference
+from sync_protocol.feed_page import Cursor, Erased, Item, Position, Reference
+from sync_protocol.hlc import Hlc
 from sync_protocol.keys import EnvironmentId, Grant, HubKeys, Identity, Recipient, Verifier
 from sync_protocol.merge import Held
 from sync_protocol.schema import Writer
@@ -88,6 +89,7 @@ class PaperHub:
         self.feed: list[Entry] = []
         self.by_change: dict[ChangeId, int] = {}  # its earliest receipt
         self.codes: dict[bytes, tuple[str, bytes | None, bytes]] = {}
+        self.erased: set[bytes] = set()
         self.requests = 0
         self.segments_seen: list[EnvelopeId] = []
 
@@ -199,11 +201,21 @@ class PaperHub:
         self.arrivals.clear()
         self.epoch = os.urandom(8)
 
+    def erase(self, patient: bytes) -> None:
+        """Forget what a patient's changes say, and order the nodes to."""
+        self.erased.add(patient)
+        name = os.urandom(16)
+        by = replica.Author(Writer.HUB, FacilityCode("HWC000001"), self.hub, PersonId(self.hub), Hlc(1), 0, b"s" * 16)
+        key = RecordKey("erasure", RecordId(name))
+        self.publish(replica.author(by, key, PatientId(name), {"erased": patient}), Writer.HUB)
+
     @property
     def digest(self) -> int:
         """Of all records on the feed, by joining them one after the other."""
         from_feed: dict[object, list[Held]] = {}
         for entry in self.feed:
+            if entry.held.change.patient in self.erased:
+                continue
             from_feed.setdefault(entry.held.change.key, []).append(entry.held)
         joined = [one for items in from_feed.values() for one in replica.receive({}, items)]
         return sum(one.digest_delta for one in joined) % (1 << 128)
@@ -302,7 +314,12 @@ class PaperHub:
             items = []
             for at, entry in enumerate(entries, cursor.position + 1):
                 ours = entry.sender == member.node and entry.segment in named
-                body = Reference(EnvelopeId(entry.segment), entry.row) if ours else entry.held.change
+                body: Change | Reference | Erased = entry.held.change
+                if entry.held.change.patient in self.erased:
+                    items.append(Item(Position(at), Erased(), 0, Writer.CENTRE, entry.tag))
+                    continue
+                if ours:
+                    body = Reference(EnvelopeId(entry.segment), entry.row)
                 receipt_ms = entry.held.receipt_ms or 0
                 items.append(Item(Position(at), body, receipt_ms, entry.held.origin, entry.tag))
             pages.append(self.page(cursor, items, member))

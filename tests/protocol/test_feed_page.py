@@ -13,7 +13,7 @@ from sync_protocol import codec, envelope, feed_page
 from sync_protocol.change import Change
 from sync_protocol.envelope import EnvelopeId
 from sync_protocol.errors import BadSignature, Malformed, TheirBytes
-from sync_protocol.feed_page import Cursor, Item, Position, Reference
+from sync_protocol.feed_page import Cursor, Erased, Item, Position, Reference
 from sync_protocol.hlc import MAX_TIME_MS
 from sync_protocol.schema import Writer
 from tests import strategies
@@ -24,12 +24,18 @@ START = Cursor(Position(41), b"hash of the feed")
 
 @st.composite
 def _items(draw: st.DrawFn) -> list[Item]:
-    bodies: list[Change | Reference] = list(draw(strategies.batches(5)))
+    bodies: list[Change | Reference | Erased] = list(draw(strategies.batches(5)))
     for _ in range(draw(st.integers(0, 4))):
         run = Reference(EnvelopeId(draw(st.sampled_from([b"envelope", b"another."]))), draw(st.integers(0, 3)))
         bodies.insert(draw(st.integers(0, len(bodies))), run)
+    for _ in range(draw(st.integers(0, 3))):
+        bodies.insert(draw(st.integers(0, len(bodies))), Erased())
     items, cursor = [], START
     for body in bodies:
+        if isinstance(body, Erased):
+            cursor = cursor.after(b"8 bytes.")
+            items.append(Item(cursor.position, body, 0, Writer.CENTRE, b"8 bytes."))
+            continue
         tag = draw(st.binary(min_size=8, max_size=8))
         cursor = cursor.after(tag)
         origin = draw(st.sampled_from(list(Writer)))
@@ -94,7 +100,7 @@ def _read(plain: bytes) -> None:
     for at, item in enumerate(page.items):
         assert item.position == page.before.position + 1 + at
         assert 0 <= item.receipt_ms <= MAX_TIME_MS and len(item.tag) == feed_page.TAG_BYTES
-        assert isinstance(item.body, Change | Reference | TheirBytes)
+        assert isinstance(item.body, Change | Reference | Erased | TheirBytes)
         if isinstance(item.body, Reference):
             assert item.body.index >= 0
 

@@ -100,8 +100,8 @@ def put_back(of: Centre, copy: Centre) -> Centre:
     return Centre(Store.open(config, keystore.unlock(config.slots_path, PASSPHRASE).key), of.person)
 
 
-def hub_digest(hub: HubPlace) -> str:
-    (found,) = hub.ask("status", "--facility", FACILITY)["facilities"]
+def hub_digest(hub: HubPlace, facility: str = FACILITY) -> str:
+    (found,) = hub.ask("status", "--facility", facility)["facilities"]
     return str(found["digest"])
 
 
