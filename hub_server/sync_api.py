@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from hub_server import feed, nodes, twins
+from hub_server import ahead, feed, nodes, twins
 from hub_server.database import Connection
 from hub_server.gate import Gate, Stay, retry_after_s
 from hub_server.keeper import Keeper
@@ -31,6 +31,7 @@ from hub_server.records import ORIGINS
 from hub_server.store import Store
 from sync_protocol import change as changes
 from sync_protocol import feed_page, session, wire
+from sync_protocol.ahead_page import Mark
 from sync_protocol.change import ChangeId, PatientId
 from sync_protocol.envelope import Envelope, EnvelopeId
 from sync_protocol.errors import (
@@ -196,11 +197,16 @@ class SyncEdge:
             head = feed.head(connection, node.facility)
             cursor = Cursor(feed_page.Position(hello.cursor_position), hello.cursor_hash)
             pages: list[Envelope] = []
+            first: list[Envelope] = []
             grants: list[bytes] = []
             if not feed.holds(connection, node.facility, cursor):
                 notices.append(Notice(NoticeKind.CURSOR, b"", reason="E_CURSOR", position=head.position))
             elif head.position > cursor.position and not node.revoked:
-                pages, grants = self._pages(connection, exchange, cursor, set(named), now_ms, limit_bytes)
+                mark = ahead.wanted(connection, node.facility, hello.ahead, head) if cursor.position == 0 else None
+                if mark is None:
+                    pages, grants = self._pages(connection, exchange, cursor, set(named), now_ms, limit_bytes)
+                else:
+                    first, grants = self._ahead(connection, exchange, mark, head, now_ms, limit_bytes)
             nonce = os.urandom(nodes.NONCE_BYTES)
             if twins.note(connection, node.node, hello.nonce, nonce, now_ms):
                 log.warning("twins", node=node.node.hex())
@@ -218,7 +224,15 @@ class SyncEdge:
             grants_missing=[*sorted({one.grant for one in states if one.state == WAITING})[:_GRANTS_NAMED]],
             interval_s=INTERVAL_S,
         )
-        return hub.answer(heads, identity.signing, notices=notices, grants=grants, pages=pages)
+        return hub.answer(heads, identity.signing, notices=notices, grants=grants, pages=pages, ahead=first)
+
+    def _ahead(
+        self, connection: Connection, exchange: _Exchange, mark: Mark, head: Cursor, now_ms: int, limit: int
+    ) -> tuple[list[Envelope], list[bytes]]:
+        """What a new device gets before it follows the feed."""
+        grant, frame = nodes.hub_grant(connection, self._store.vault, exchange.node, now_ms)
+        pages = ahead.pages(connection, self._store, exchange.node.facility, mark, head, grant, limit)
+        return pages, [] if exchange.hello.hub_grant == grant.id else [frame]
 
     def _pages(
         self,

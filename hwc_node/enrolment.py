@@ -20,7 +20,7 @@ from hwc_node.config import NodeConfig, make_folders
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.keystore import DatabaseKey
 from hwc_node.store import Store
-from sync_protocol import keys
+from sync_protocol import ahead_page, keys
 from sync_protocol.change import FacilityCode, NodeId, PatientId, PersonId, RecordId, RecordKey, is_facility_code
 from sync_protocol.errors import BadSignature, Malformed, NeedsPerson
 from sync_protocol.hlc import MAX_TIME_MS
@@ -161,6 +161,7 @@ def _identity(store: Store, node_name: str, now_ms: int) -> _Asking:
                 membership.NODE_NAME: (node_name or platform.node() or "node")[:MAX_NODE_NAME_CHARS],
                 membership.SIGNING_SEED: os.urandom(keys.SEED_BYTES),
                 membership.SEALING_SEEDS: os.urandom(keys.ML_KEM_SEED_BYTES + keys.SEED_BYTES),
+                membership.AHEAD: ahead_page.BEGIN.encode(),  # what people need today first
             }
             membership.put(connection, values)
     return _Asking(

@@ -21,8 +21,8 @@ from hwc_node.ledger import Arrived
 from hwc_node.outbox import Outgoing
 from hwc_node.store import Store
 from hwc_node.tables import CursorRow, GrantRow, NoticeRow
+from sync_protocol import ahead_page, feed_page, keys, replica
 from sync_protocol import change as changes
-from sync_protocol import feed_page, keys, replica
 from sync_protocol.change import Change, ChangeId, RecordKey
 from sync_protocol.envelope import Envelope, EnvelopeId
 from sync_protocol.errors import HealthSyncError, NotAllowed, TheirBytes
@@ -289,10 +289,43 @@ def apply_page(store: Store, sealed: Envelope, now_ms: int) -> PageApplied:
         _keep_unread(connection, unread)
         if applied:
             _keep_cursor(connection, at, now_ms)
+            membership.put(connection, {membership.AHEAD: b""})
             _drop_finished(connection)
         if applied < len(items):
             _drop_reference(connection, items[applied])
     return PageApplied(at, applied, kept.fresh, len(unread), applied == len(items))
+
+
+def apply_ahead(store: Store, sealed: Envelope, now_ms: int) -> PageApplied:
+    """Apply a page ahead of the feed (PROTOCOL.md §10.5): a new device's next patients. Raises as `apply_page` does.
+
+    The cursor stays at 0 until the last of these pages, and then stands where the hub noted the start. A page that does
+    not follow this node's mark is passed over: it comes twice, or late.
+    """
+    page = ahead_page.open_(sealed, _grant(store, sealed.header.grant))
+    with begin_write(store.engine) as connection:
+        at = outbox.cursor(connection)
+        raw = membership.get(connection, membership.AHEAD, b"")
+        if at.position or not raw or page.before not in (ahead_page.BEGIN, ahead_page.parse_mark(raw)):
+            return PageApplied(at, 0, 0, 0, True)
+        arrived: list[Arrived] = []
+        unread: list[tuple[int, bytes, str]] = []
+        for item in page.items:
+            if isinstance(item.body, Change) and not _problem(item, item.body):
+                held = Held(item.body, item.receipt_ms, item.origin)
+                arrived.append(Arrived(held, item.position, item.tag))
+            elif isinstance(item.body, Change):
+                unread.append((item.position, item.body.raw, _problem(item, item.body)))
+            elif isinstance(item.body, HealthSyncError):
+                unread.append((item.position, b"" if unread else sealed.raw, item.body.code))
+        kept = ledger.keep(connection, ledger.load(connection, {one.held.change.key for one in arrived}), arrived)
+        _keep_unread(connection, unread)
+        membership.put(connection, {membership.AHEAD: b"" if page.done else page.after.encode()})
+        if page.done:
+            at = page.after.start
+            _keep_cursor(connection, at, now_ms)
+            _drop_finished(connection)
+    return PageApplied(at, max(1, len(page.items)), kept.fresh, len(unread), True)
 
 
 def _grant(store: Store, name: GrantId) -> Grant | None:

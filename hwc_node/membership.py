@@ -37,6 +37,7 @@ CLOCK_ERROR_MS: Final = "clock_error_ms"  # this device's clock less the hub's, 
 NONCE: Final = "nonce"
 EPOCH: Final = "epoch"
 FEED_POSITION: Final = "feed_position"  # the head of the hub's feed, as last told
+AHEAD: Final = "ahead"  # a new device's mark of how far it came; empty once it follows its feed
 HUB_GRANT: Final = "hub_grant"  # id of the newest grant of the hub's making
 LINK: Final = "link"  # [segment_bytes, bytes_per_s]
 HELLO_ALONE: Final = "hello_alone"  # something was sent whose answer was not read whole

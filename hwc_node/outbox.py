@@ -147,19 +147,21 @@ def _view(
     member: Membership, connection: Connection, awaiting: Sequence[EnvelopeId], answer_bytes: int, now_ms: int
 ) -> NodeView:
     values = membership.get_all(connection)
+    at = cursor(connection)
     return NodeView(
         member.environment,
         member.node,
         member.identity,
         member.hub,
         member.hub_verifier,
-        cursor(connection),
+        at,
         nonce=values.get(membership.NONCE, b""),
         awaiting=tuple(awaiting[: wire.MAX_AWAITING]),
         hub_grant=values.get(membership.HUB_GRANT, b""),
         max_answer_bytes=answer_bytes,
         wall_ms=now_ms,
         hlc=values.get(membership.LAST_HLC, 0),
+        ahead=values.get(membership.AHEAD, b"") if at.position == 0 else b"",
     )
 
 

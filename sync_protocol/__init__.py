@@ -21,6 +21,7 @@ is values and bytes. A map, in the order to read it:
     envelope    the seal around segments and pages                                                      §6, §7
     segment     a node's pending changes, packed by priority to a link's size, and opened again         §6
     feed_page   what the hub sends of a feed, its cursor and running hash                               §10
+    ahead_page  what a new device gets first: the same items, patient by patient                        §10
     wire        frames, to and from bytes                                                               §9
     session     the exchange, both halves side by side: bytes in, events out                            §9
 

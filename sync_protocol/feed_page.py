@@ -88,7 +88,9 @@ class _ReferenceRun(msgspec.Struct, array_like=True, frozen=True, tag=_REFERENCE
     tags: bytes
 
 
-class _FullRun(msgspec.Struct, array_like=True, frozen=True, tag=_FULL):
+class FullRun(msgspec.Struct, array_like=True, frozen=True, tag=_FULL):
+    """Full copies, in columns."""
+
     block: bytes
     receipts: list[int]  # differences
     origins: list[int] | int
@@ -99,7 +101,7 @@ class _ErasedRun(msgspec.Struct, array_like=True, frozen=True, tag=_ERASED):
     tags: bytes
 
 
-_Run = _ReferenceRun | _FullRun | _ErasedRun
+_Run = _ReferenceRun | FullRun | _ErasedRun
 
 
 class _Page(msgspec.Struct, array_like=True, frozen=True):
@@ -148,17 +150,21 @@ def _continues(run: _ReferenceRun, item: Item, body: Reference) -> bool:
 
 
 def _close(runs: list[_Run], waiting: list[Item]) -> None:
-    if not waiting:
-        return
+    if waiting:
+        runs.append(full_run(waiting))
+        waiting.clear()
+
+
+def full_run(items: Sequence[Item]) -> FullRun:
+    """Items that are all full copies."""
     receipts, last = [], 0
-    for item in waiting:
+    for item in items:
         receipts.append(item.receipt_ms - last)
         last = item.receipt_ms
-    origins = [_ORIGINS.index(item.origin) for item in waiting]
-    block = codec.pack([item.body for item in waiting if isinstance(item.body, Change)])
+    origins = [_ORIGINS.index(item.origin) for item in items]
+    block = codec.pack([item.body for item in items if isinstance(item.body, Change)])
     same = len(set(origins)) == 1
-    runs.append(_FullRun(block, receipts, origins[0] if same else origins, b"".join(item.tag for item in waiting)))
-    waiting.clear()
+    return FullRun(block, receipts, origins[0] if same else origins, b"".join(item.tag for item in items))
 
 
 def seal(
@@ -200,16 +206,29 @@ def decode(plain: bytes) -> Page:
     before = cursor = Cursor(Position(page.first - 1), page.before)
     items: list[Item] = []
     for run in page.runs:
-        for body, receipt_ms, origin, tag in _entries(run):
-            if why := _unusable(receipt_ms, origin):
-                if isinstance(body, Reference):
-                    raise why
-                body, receipt_ms, origin = why, 0, 0
-            cursor = cursor.after(tag)
-            items.append(Item(cursor.position, body, receipt_ms, _ORIGINS[origin], tag))
+        for entry in _entries(run):
+            cursor = cursor.after(entry[3])
+            items.append(_item(cursor.position, *entry))
             if len(items) > MAX_PAGE_ITEMS:
                 raise Malformed(f"a page of a feed has more than {MAX_PAGE_ITEMS} items")
     return Page(before, tuple(items), cursor)
+
+
+def _item(position: Position, body: Any, receipt_ms: int, origin: int, tag: bytes) -> Item:
+    """Raises Malformed for a reference whose receipt or origin is none; a full copy then stands as unreadable."""
+    if why := _unusable(receipt_ms, origin):
+        if isinstance(body, Reference):
+            raise why
+        body, receipt_ms, origin = why, 0, 0
+    return Item(position, body, receipt_ms, _ORIGINS[origin], tag)
+
+
+def full_items(run: FullRun, positions: Sequence[int]) -> list[Item]:
+    """The items of a run that names their positions itself. Raises Malformed for columns of different lengths."""
+    entries = list(_entries(run))
+    if len(entries) != len(positions):
+        raise Malformed("a page has columns of different lengths")
+    return [_item(Position(position), *entry) for position, entry in zip(positions, entries, strict=True)]
 
 
 def _unusable(receipt_ms: int, origin: int) -> HealthSyncError | None:

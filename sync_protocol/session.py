@@ -5,7 +5,7 @@ half makes a request and reads the answer; the hub's half reads a request and ma
 
     node                                  hub
     HELLO, GRANT*, SEGMENT*, CHUNK*  →    keeps each segment as it arrives, reads to the end
-                                     ←    HEADS, NOTICE*, GRANT*, FEED*
+                                     ←    HEADS, NOTICE*, GRANT*, FEED* or AHEAD*
 
 Checks come before effects: the form, the sender, the signature; only then an event. Events of one side are the only
 way anything of the other side gets in.
@@ -54,6 +54,7 @@ class NodeView:
     max_answer_bytes: int = 0
     wall_ms: int = 0
     hlc: int = 0
+    ahead: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,14 @@ class PageArrived:
     envelope: Envelope
 
 
-NodeEvent = HeadsArrived | NoticeArrived | GrantArrived | PageArrived
+@dataclass(frozen=True, slots=True)
+class AheadArrived:
+    """An AHEAD frame's envelope, signed by the hub; `ahead_page.open_` reads it."""
+
+    envelope: Envelope
+
+
+NodeEvent = HeadsArrived | NoticeArrived | GrantArrived | PageArrived | AheadArrived
 
 
 class NodeSession:
@@ -100,6 +108,7 @@ class NodeSession:
                 view.max_answer_bytes,
                 view.wall_ms,
                 view.hlc,
+                view.ahead,
             ),
             view.identity,
             view.environment,
@@ -144,12 +153,17 @@ class NodeSession:
         if frame.type == FrameType.GRANT:
             return GrantArrived(frame.payload)
         if frame.type == FrameType.FEED:
-            sealed = envelope.parse(frame.payload)
-            if sealed.header.sender != view.hub:
-                raise UnknownSender("a page of the feed is not from the hub")
-            envelope.verify(sealed, view.hub_verifier, view.environment)
-            return PageArrived(sealed)
+            return PageArrived(self._page(frame))
+        if frame.type == FrameType.AHEAD:
+            return AheadArrived(self._page(frame))
         return None
+
+    def _page(self, frame: Frame) -> Envelope:
+        sealed = envelope.parse(frame.payload)
+        if sealed.header.sender != self._view.hub:
+            raise UnknownSender("a page of the feed is not from the hub")
+        envelope.verify(sealed, self._view.hub_verifier, self._view.environment)
+        return sealed
 
 
 # -- the hub's half ----------------------------------------------------------------------------------------------------
@@ -260,6 +274,7 @@ class HubSession:
         notices: Sequence[Notice] = (),
         grants: Sequence[bytes] = (),
         pages: Sequence[Envelope] = (),
+        ahead: Sequence[Envelope] = (),
     ) -> bytes:
         """The answer's bytes. ``heads.hello_hash`` and the notices' are set here."""
         parts = [wire.PREAMBLE]
@@ -270,4 +285,5 @@ class HubSession:
             parts.append(wire.encode(wire.sign(told, signer, self.environment)))
         parts += [wire.encode(Frame(FrameType.GRANT, payload)) for payload in grants]
         parts += [wire.encode(Frame(FrameType.FEED, page.raw)) for page in pages]
+        parts += [wire.encode(Frame(FrameType.AHEAD, page.raw)) for page in ahead]
         return b"".join(parts)

@@ -22,6 +22,7 @@ PREAMBLE: Final = b"HSX1"
 PROTOCOL_VERSION: Final = 1
 MAX_AWAITING: Final = 128  # what one HELLO may ask about: 1 KiB of ids
 MAX_NONCE_BYTES: Final = 16
+MAX_AHEAD_BYTES: Final = 64  # a new device's mark: a place, a rank, a patient, a position
 POSITION_BYTES: Final = 8
 PLACE_BYTES: Final = POSITION_BYTES + 16  # with the running hash
 MAX_SIGNED_BYTES: Final = 16 * 1024  # HELLO and HEADS: 128 ids of 8 bytes, 64 missing grants, and room to grow
@@ -37,6 +38,7 @@ class FrameType(IntEnum):
     HEADS = 5
     FEED = 6
     NOTICE = 7
+    AHEAD = 8
 
 
 MAX_PAYLOAD_BYTES: Final[dict[int, int]] = {
@@ -47,6 +49,7 @@ MAX_PAYLOAD_BYTES: Final[dict[int, int]] = {
     FrameType.HEADS: MAX_SIGNED_BYTES,
     FrameType.FEED: MAX_ENVELOPE_BYTES,
     FrameType.NOTICE: MAX_SIGNED_BYTES,
+    FrameType.AHEAD: MAX_ENVELOPE_BYTES,
 }
 
 
@@ -70,7 +73,8 @@ class Frame:
 class Hello(msgspec.Struct, array_like=True, frozen=True):
     """What a node says first. cursor: where it stands on its feed, as `feed_place`. nonce: the last one handed out to
     it, empty at first. awaiting: 8-byte ids of segments without receipts. hub_grant: the newest grant held of the
-    hub's making, empty if none. max_answer_bytes: what this link can carry now."""
+    hub's making, empty if none. max_answer_bytes: what this link can carry now. ahead: a new device's mark of how far
+    it came (`ahead_page`), empty for one that follows its feed."""
 
     version: int
     environment: bytes
@@ -82,6 +86,7 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     max_answer_bytes: int
     wall_ms: int
     hlc: int
+    ahead: bytes = b""
 
     @property
     def cursor_position(self) -> int:
@@ -187,6 +192,8 @@ def _check_hello(hello: Hello) -> None:
     sizes_ok = len(hello.node) == len(hello.environment) == 16 and len(hello.cursor) == PLACE_BYTES
     if not sizes_ok or len(hello.nonce) > MAX_NONCE_BYTES or len(hello.hub_grant) not in (0, 16):
         raise Malformed("a hello has an id of the wrong size")
+    if len(hello.ahead) > MAX_AHEAD_BYTES:
+        raise Malformed("a hello's mark is too long")
     if len(hello.awaiting) > MAX_AWAITING * ENVELOPE_ID_BYTES or len(hello.awaiting) % ENVELOPE_ID_BYTES:
         raise Malformed(f"a hello awaits more than {MAX_AWAITING} segments, or a broken id")
     if not (hello.cursor_position < 1 << 62 and 0 <= hello.hlc < 1 << 64 and abs(hello.wall_ms) < 1 << 62):

@@ -393,7 +393,7 @@ def _frames() -> Iterator[Vector]:
         given = {"shape": name, "payload": payload.hex(), "environment": ENVIRONMENT.hex(), "key": key.public.hex()}
         expect = {part: told(value) for part, value in msgspec.structs.asdict(message).items()}
         yield Vector(f"signed-{name}", f"a {name}, signed", "signed", "ok", given, expect)
-        flipped = given | {"payload": (payload[:-1] + bytes([payload[-1] ^ 1])).hex()}
+        flipped = given | {"payload": (bytes([payload[0] ^ 1]) + payload[1:]).hex()}
         yield Vector(f"signed-{name}-flipped", f"a {name} with a bit flipped", "signed", "bad signature", flipped)
         cut = given | {"payload": payload[:60].hex()}
         yield Vector(f"signed-{name}-cut-short", f"a {name} cut short", "signed", "truncated", cut)

@@ -20,7 +20,15 @@ from hwc_node.sync.hub_http import LINK_BROKE, TIME_IS_OVER, Body, HubOutOfReach
 from sync_protocol import segment
 from sync_protocol.envelope import MAX_ENVELOPE_BYTES
 from sync_protocol.errors import HealthSyncError, MissingGrant, NotOurAnswer, TheirBytes, TooLarge, Truncated
-from sync_protocol.session import GrantArrived, HeadsArrived, NodeEvent, NodeSession, NoticeArrived, PageArrived
+from sync_protocol.session import (
+    AheadArrived,
+    GrantArrived,
+    HeadsArrived,
+    NodeEvent,
+    NodeSession,
+    NoticeArrived,
+    PageArrived,
+)
 from sync_protocol.wire import Heads, NoticeKind
 
 SYNC_PATH: Final = "/v1/sync"
@@ -168,13 +176,14 @@ class _Reading:
         elif not self._skip_pages:
             self._take_in(event, now_ms)
 
-    def _take_in(self, event: GrantArrived | PageArrived, now_ms: int) -> None:
+    def _take_in(self, event: GrantArrived | PageArrived | AheadArrived, now_ms: int) -> None:
         """A grant or a page. One that does not check out stops the pages of this answer, never the sending."""
         try:
             if isinstance(event, GrantArrived):
                 inbox.apply_grant(self._store, event.payload, now_ms)
                 return
-            page = inbox.apply_page(self._store, event.envelope, now_ms)
+            apply = inbox.apply_ahead if isinstance(event, AheadArrived) else inbox.apply_page
+            page = apply(self._store, event.envelope, now_ms)
         except TheirBytes as error:
             if isinstance(error, MissingGrant):
                 inbox.forget_hub_grant(self._store)
