@@ -68,6 +68,7 @@ def concerns(now: Standing, room: Space, now_ms: int) -> list[Check]:
         _count("conflicts", now.conflicts_open, "fields wait for a person's decision", "hwc conflicts list"),
         _count("quarantine", now.set_aside, f"changes were set aside{_reasons(now)}", "tell the hub's operator"),
         _count("unread", now.unread_items, "items of the hub's feed cannot be read here", "update this program"),
+        _count("news", now.questioned, "pieces of news would hide or erase much of what is here", "hwc news"),
         _clock(now),
         _disk(room),
         _backup(now, now_ms),

@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlmodel import Session, col, select
 
-from hwc_node import erasing, ledger, membership, outbox
+from hwc_node import erasing, ledger, membership, outbox, questioning
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.ledger import Arrived
 from hwc_node.outbox import Outgoing
@@ -211,6 +211,7 @@ def _go_back(connection: Connection, head: int) -> None:
     connection.exec_driver_sql("UPDATE change SET position = NULL WHERE position > ?", (common,))
     connection.exec_driver_sql("UPDATE change SET state = 0, reason = NULL, attempts = 0 WHERE state <> 0")
     connection.exec_driver_sql("DELETE FROM unread_item WHERE position > ?", (common,))
+    questioning.forget_beyond(connection, common)
 
 
 # -- grants and pages --------------------------------------------------------------------------------------------------
@@ -282,10 +283,12 @@ def apply_page(store: Store, sealed: Envelope, now_ms: int) -> PageApplied:
                 unread.append((item.position, change.raw, why))
             else:
                 arrived.append(Arrived(Held(change, item.receipt_ms, item.origin), item.position, item.tag))
+        applied = len(arrived) + len(unread) + erased
+        arrived, aside = questioning.sort_out(connection, arrived, here, now_ms)
+        questioning.put_aside(connection, aside, now_ms)
         kept = ledger.keep(connection, held, arrived)
         for patient in erasing.orders(one.held for one in arrived):
             erasing.obey(connection, patient, now_ms)
-        applied = len(arrived) + len(unread) + erased
         _keep_unread(connection, unread)
         if applied:
             _keep_cursor(connection, at, now_ms)
@@ -319,6 +322,8 @@ def apply_ahead(store: Store, sealed: Envelope, now_ms: int) -> PageApplied:
             elif isinstance(item.body, HealthSyncError):
                 unread.append((item.position, b"" if unread else sealed.raw, item.body.code))
         kept = ledger.keep(connection, ledger.load(connection, {one.held.change.key for one in arrived}), arrived)
+        for patient in erasing.orders(one.held for one in arrived):
+            erasing.obey(connection, patient, now_ms)
         _keep_unread(connection, unread)
         membership.put(connection, {membership.AHEAD: b"" if page.done else page.after.encode()})
         if page.done:

@@ -41,6 +41,7 @@ AHEAD: Final = "ahead"  # a new device's mark of how far it came; empty once it 
 HUB_GRANT: Final = "hub_grant"  # id of the newest grant of the hub's making
 LINK: Final = "link"  # [segment_bytes, bytes_per_s]
 HELLO_ALONE: Final = "hello_alone"  # something was sent whose answer was not read whole
+HIDDEN_LATELY: Final = "hidden_lately"  # [since ms, how many records news has hidden or erased since]
 LAST_ATTEMPT_MS: Final = "last_attempt_ms"
 LAST_SUCCESS_MS: Final = "last_success_ms"
 LAST_BACKUP_MS: Final = "last_backup_ms"

@@ -51,6 +51,7 @@ class Standing:
     set_aside: int
     set_aside_reasons: dict[str, int]
     unread_items: int
+    questioned: int
     conflicts_open: int
     records: int
     changes: int
@@ -95,6 +96,7 @@ def standing(store: Store) -> Standing:
             set_aside=sum(aside.values()),
             set_aside_reasons=aside,
             unread_items=_count(connection, "SELECT count(*) FROM unread_item"),
+            questioned=_count(connection, "SELECT count(*) FROM questioned WHERE verdict = 'open'"),
             conflicts_open=_conflicts_open(connection),
             records=_count(connection, "SELECT count(*) FROM record"),
             changes=_count(connection, "SELECT count(*) FROM change"),

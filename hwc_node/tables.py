@@ -115,6 +115,19 @@ class ErasedPatientRow(NodeRow, table=True):
     at_ms: int
 
 
+class QuestionedRow(NodeRow, table=True):
+    """News that would hide or erase a record here, put aside since too much of it came. verdict: open or refused."""
+
+    __tablename__ = "questioned"
+    position: int = Field(primary_key=True)
+    raw: bytes = Field(sa_column=_bytes())
+    receipt_ms: int
+    origin: int
+    tag: bytes = Field(sa_column=_bytes())
+    at_ms: int
+    verdict: str
+
+
 class CursorRow(NodeRow, table=True):
     """Places of the feed that this node stood at; the highest is where it stands. hash: the feed's running hash."""
 

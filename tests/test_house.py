@@ -56,8 +56,9 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "store": 70,
         "outbox": 72,
         "erasing": 73,
-        "inbox": 74,
-        "standing": 75,
+        "questioning": 74,
+        "inbox": 75,
+        "standing": 76,
         "edits": 76,
         "views": 76,
         "line_import": 78,
@@ -116,7 +117,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
 # Who may import a dependency: rooms, or "package.*" for a whole package. One that is not here is imported by nobody.
 _NODE_SQL: Final = frozenset(
     f"hwc_node.{room}"
-    for room in "tables engine migrations ledger membership store outbox erasing inbox standing checkup".split()
+    for room in "tables engine migrations ledger membership store outbox erasing questioning inbox standing checkup".split()
 )
 _HUB_SQL: Final = frozenset({"hub_server.tables", "hub_server.database", "hub_server.migrations"})
 _EVERYWHERE: Final = frozenset({"sync_protocol.*", "hwc_node.*", "hub_server.*"})

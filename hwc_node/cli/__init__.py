@@ -28,6 +28,7 @@ conflicts = _group()
 referrals = _group()
 key = _group()
 subscriptions = _group()
+news = _group()
 
 
 @opening.group(app)
@@ -117,6 +118,20 @@ def subscriptions_group(context: typer.Context, as_json: opening.AsJson = False)
         subscribing.list_subscriptions(as_json)
 
 
+@opening.group(news)
+def news_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
+    """\b
+    Examples:
+      hwc news
+      hwc news accept
+      hwc news refuse
+
+    News that was put aside, since it would hide or erase much of what is here.
+    """
+    if context.invoked_subcommand is None:
+        deciding.list_news(as_json)
+
+
 opening.command(app, "enrol", "Make this node's database and enrol it at the hub.")(moving.enrol)
 opening.command(app, "import", "Take in records, one a line.")(records.import_command)
 opening.command(app, "export", "Print what this node holds, a record a line.")(records.export_command)
@@ -133,6 +148,10 @@ opening.command(referrals, "show", "Show one referral, its reply, and what the d
     deciding.show_referral
 )
 app.add_typer(referrals, name="referrals", short_help="Where the referrals stand.")
+opening.command(news, "list", "Tell of news that was put aside.")(deciding.list_news)
+opening.command(news, "accept", "Obey it.")(deciding.accept_news)
+opening.command(news, "refuse", "Keep it put aside.")(deciding.refuse_news)
+app.add_typer(news, name="news", short_help="News that would hide much of what is here.")
 opening.command(app, "card", "Print a patient's card.")(subscribing.card)
 opening.command(subscriptions, "list", "List who asked for which patient.")(subscribing.list_subscriptions)
 opening.command(subscriptions, "ask", "Ask for another centre's patient.")(subscribing.ask)

@@ -1,4 +1,4 @@
-"""`hwc conflicts` and `hwc referrals`: what a person looks at and decides."""
+"""`hwc conflicts`, `hwc referrals` and `hwc news`: what a person looks at and decides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from hwc_node import edits, views
+from hwc_node import edits, questioning, views
 from hwc_node.cli import console, opening, words
 from hwc_node.cli.opening import AsJson, Desk, ShowNames
 from hwc_node.clinic import Settled, parsed_value
@@ -21,6 +21,7 @@ from sync_protocol.merge import Held, Record
 
 Identifier = Annotated[str, typer.Argument(metavar="ID", help="kind/uuid/field, as the list shows it.")]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why; kept with the decision.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 WantedStatus = Annotated[referral.Status | None, typer.Option("--status", help="Only those that stand here.")]
 HIDDEN = "(a name; --show-names shows it)"
 REPLY_FIELDS = ("diagnosis", "advice", "prescription", "follow_up_days", "mode", "refer_onward")
@@ -303,3 +304,72 @@ def _who(at: Desk, person: PersonId) -> str:
 def _patient(at: Desk, patient: PatientId, show_names: bool) -> str:
     name = at.clinic.patient_name(patient) if show_names else None
     return name or documents.id_text(patient)
+
+
+# -- news that would hide much -----------------------------------------------------------------------------------------
+
+
+def list_news(as_json: AsJson = False) -> None:
+    """\b
+    Examples:
+      hwc news
+      hwc news accept
+
+    Tell of news that was put aside since it would hide or erase much of what is here.
+
+    A hub that errs could order records away. So where marks of error and orders to erase come to more than a fifth of
+    the records within a day, a person at the centre decides. Sending and receiving go on meanwhile.
+    """
+    with opening.desk() as at:
+        found = questioning.questioned(at.store)
+    if as_json:
+        shape = {
+            "count": found.count,
+            "erasures": found.erasures,
+            "since": documents.time_text(found.since_ms) if found.since_ms is not None else None,
+            "refused": found.refused,
+        }
+        console.document("hwc.news/1", shape)
+        return
+    if not found.count:
+        console.say("No news waits for a decision." + (f" {found.refused} were refused." if found.refused else ""))
+        return
+    console.text(
+        f"{found.count} pieces of news wait since {words.time(found.since_ms)}: they would hide records here"
+        + (f", {found.erasures} of them erase a patient" if found.erasures else "")
+    )
+    console.say("Ask the hub's operator whether this is meant. Then: hwc news accept, or hwc news refuse")
+
+
+def accept_news(yes: Yes = False, as_json: AsJson = False) -> None:
+    """\b
+    Examples:
+      hwc news accept
+
+    Obey the news that was put aside, refused or not. What it erases does not come back.
+    """
+    with opening.desk() as at:
+        found = questioning.questioned(at.store)
+        if found.count + found.refused and not yes:
+            opening.confirm(f"Obey {found.count + found.refused} pieces of news that hide or erase records here?")
+        done = questioning.accept(at.store, opening.now_ms())
+    _tell_news("accepted", done, as_json)
+
+
+def refuse_news(as_json: AsJson = False) -> None:
+    """\b
+    Examples:
+      hwc news refuse
+
+    Keep the news put aside, and ask no more. This node then shows what the hub hides, so their digests differ.
+    """
+    with opening.desk() as at:
+        done = questioning.refuse(at.store)
+    _tell_news("refused", done, as_json)
+
+
+def _tell_news(verdict: str, count: int, as_json: bool) -> None:
+    if as_json:
+        console.document("hwc.news/1", {"verdict": verdict, "count": count})
+        return
+    console.text(f"{count} {verdict}")

@@ -118,6 +118,7 @@ def _status_json(at: Desk, now: Standing, room: Space, needed: list[Check]) -> d
         "quarantined": now.set_aside,
         "quarantine_reasons": now.set_aside_reasons,
         "unread_items": now.unread_items,
+        "questioned": now.questioned,
         "records": now.records,
         "changes": now.changes,
         "storage": {"database_bytes": room.database_bytes, "free_bytes": room.free_bytes},

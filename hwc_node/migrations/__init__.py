@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from hwc_node.engine import begin_read, begin_write
 from sync_protocol.errors import NeedsPerson
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest step. A test holds it to what is in ``versions``."""
 
 
