@@ -15,7 +15,7 @@ from typing import Any, Final
 from hwc_node.line_import import BATCH_LINES, ImportRules, LineImport, LineResult, Verdict, parse_json
 from hwc_node.store import Store
 from sync_protocol.change import PersonId
-from sync_protocol.errors import HealthSyncError, TooLarge
+from sync_protocol.errors import HealthSyncError, Malformed, TooLarge
 from sync_protocol.fhir.reading import MAX_BYTES, Reader
 from sync_protocol.fhir.taking import NotTaken
 
@@ -70,10 +70,18 @@ class FhirImport:
             if raw is None:
                 raise TooLarge(f"it is longer than {MAX_BYTES >> 20} MiB", next_step="split the Bundle")
             read = self._reader.read(parse_json(raw))
+            said = [_Said(number, _encoded(line)) for line in read.lines]
         except HealthSyncError as error:
             yield LineResult(number, Verdict.REFUSED, error=error)
             return
-        for line in read.lines:
-            yield _Said(number, json.dumps(line).encode())
+        yield from said
         for one in read.not_taken:
             yield Left(number, one)
+
+
+def _encoded(line: dict[str, Any]) -> bytes:
+    """Raises Malformed (``E_NOT_FHIR``): an extension of ours may hold JSON of any depth."""
+    try:
+        return json.dumps(line).encode()
+    except RecursionError:
+        raise Malformed("an extension is nested too deeply", code="E_NOT_FHIR") from None

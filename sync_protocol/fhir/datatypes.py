@@ -123,15 +123,19 @@ def element_in(coded: Json, details: Json) -> tuple[str, Json] | None:
 
 
 def element_out(key: str, value: Any) -> tuple[Json, Json, bool] | None:
-    """An element of a set as (CodeableConcept, its details, whether it is there); None for what is no element."""
+    """An element of a set as (CodeableConcept, its details, whether it is there); None where it is no element, or no
+    CodeableConcept would be read as this key: two elements must never meet in one."""
     if not isinstance(value, Mapping) or type(value.get("present")) is not bool:
         return None
     given = value.get("details")
     details = dict(given) if isinstance(given, Mapping) else {}
-    made = coded_out({part: details[part] for part in ("system", "code", "text") if part in details})
-    if made is None or "text" not in made:
-        made = (made or {}) | ({"text": key} if fits(key) else {})
-    return (made, details, value["present"]) if made else None
+    said = coded_out({part: details[part] for part in ("system", "code", "text") if part in details})
+    for made in (said, {"text": key} if fits(key) else None):
+        coded = coded_in(Source({"code": made}), "code") if made else None
+        found = element_in(coded, {}) if coded else None
+        if made and found is not None and found[0] == key:
+            return made, details, value["present"]
+    return None
 
 
 # -- times -------------------------------------------------------------------------------------------------------------
@@ -169,7 +173,8 @@ def key_in(identifier: Any) -> Key | None:
     """The record of ours that an Identifier names."""
     if not isinstance(identifier, dict) or identifier.get("system") != names.RECORD:
         return None
-    kind, _, record = str(identifier.get("value")).partition("/")
+    value = identifier.get("value")
+    kind, _, record = value.partition("/") if isinstance(value, str) else ("", "", "")
     try:
         return Key(kind, documents.parse_id(record)) if _KIND.fullmatch(kind) else None
     except InvalidValue:

@@ -18,6 +18,7 @@ from sync_protocol.fhir.taking import Source, Step
 from sync_protocol.schema import FieldType
 
 DECIMALS: Final = 1  # of a converted value: more would claim what nobody measured
+MAX_VALUE: Final = 1e12  # beyond it is nothing that anybody measures, and no float of ours
 ABSENT: Final = f"{names.TERMINOLOGY}data-absent-reason"
 PRESSURE_ROW: Final = schema.BLOOD_PRESSURE
 _NOT_KNOWN: Final = object()
@@ -89,7 +90,7 @@ def _value(source: Source, vital: Vital, *path: Step) -> Any:
         source.take(*path, "dataAbsentReason")
         return _NOT_KNOWN
     value = source.look(*path, "valueQuantity", "value")
-    if type(value) is not int and type(value) is not float:
+    if (type(value) is not int and type(value) is not float) or not abs(value) < MAX_VALUE:
         return "has no number"
     if source.look(*path, "valueQuantity", "comparator") is not None:
         return "is known only as more or less than a number"

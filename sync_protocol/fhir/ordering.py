@@ -16,6 +16,7 @@ from sync_protocol.fhir.taking import Source
 from sync_protocol.schema import MAX_LINES
 
 URGENCIES: Final = {there: ours for ours, there in names.URGENCIES.items()} | {names.ASAP: "urgent"}
+MAX_TIMES: Final = 1_000  # in a period, or periods: more is no dosage
 PERIODS: Final = {"min": "minute", "h": "hour", "d": "day", "wk": "week", "mo": "month"}
 
 
@@ -37,7 +38,8 @@ def service_request(sheet: Sheet, source: Source) -> None:
         source.take(name)
     if (words := words_in(source, "performerType")) is not None:
         draft.put("specialty", words)
-    draft.put("urgency", URGENCIES.get(str(source.look("priority")), "routine"))
+    priority = source.look("priority")
+    draft.put("urgency", URGENCIES.get(priority, "routine") if isinstance(priority, str) else "routine")
     if (reason := words_in(source, "reasonCode", 0)) is not None:
         draft.put("reason", reason)
     if (question := source.text("note", 0, "text")) is not None:
@@ -127,7 +129,8 @@ def _dosage(source: Source, at: int) -> list[str]:
     said.append(words_in(source, *path, "timing", "code"))
     parts = ("frequency", "period", "periodUnit")
     times, period, unit = (source.look(*path, "timing", "repeat", part) for part in parts)
-    if type(times) is int and type(period) is int and isinstance(unit, str) and unit in PERIODS:
+    counted = all(type(one) is int and 0 < one < MAX_TIMES for one in (times, period))
+    if counted and isinstance(unit, str) and unit in PERIODS:
         for part in parts:
             source.take(*path, "timing", "repeat", part)
         said.append(f"{times}× a {PERIODS[unit]}" if period == 1 else f"{times}× in {period} {PERIODS[unit]}s")

@@ -23,9 +23,10 @@ def patient(sheet: Sheet, source: Source) -> None:
     _abha(draft, source)
     name_in(draft, source)
     _phone(draft, source)
-    if (sex := SEXES.get(str(source.look("gender")))) is not None:
+    gender = source.look("gender")
+    if isinstance(gender, str) and gender in SEXES:
         source.take("gender")
-        draft.put("sex", sex)
+        draft.put("sex", SEXES[gender])
     born = source.look("birthDate")
     if isinstance(born, str) and (precision := PRECISIONS.get(len(born))) and born[:4].isascii() and born[:4].isdigit():
         source.take("birthDate")

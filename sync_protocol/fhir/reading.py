@@ -38,6 +38,12 @@ class Reader:
 
     def read(self, value: Any) -> Read:
         """Raises Malformed (``E_NOT_FHIR``) or TooLarge."""
+        try:
+            return self._read(value)
+        except RecursionError:  # a resource without any name is named by all of its JSON, however deep
+            raise Malformed("this is nested too deeply for a FHIR resource", code="E_NOT_FHIR") from None
+
+    def _read(self, value: Any) -> Read:
         if not isinstance(value, dict) or not isinstance(value.get("resourceType"), str):
             raise Malformed(
                 "this is no FHIR resource: it has no resourceType",

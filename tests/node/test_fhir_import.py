@@ -195,6 +195,30 @@ def test_what_is_no_fhir_is_refused_with_a_code(home: Home, hwc: Runner, tmp_pat
     assert [(one["line"], one["verdict"], one["error"]) for one in ended.lines] == [(1, "refused", code)]
 
 
+@pytest.mark.parametrize("depth", [100, 700, 850, 900, 940, 960, 980, 5_000])
+def test_depth_ends_in_an_answer(home: Home, hwc: Runner, tmp_path: Path, depth: int) -> None:
+    """Wherever the stack ends: while parsing, naming a resource by its content, or writing a line."""
+    nested = "[" * depth + "]" * depth
+    field = {"url": "urn:health-sync:field", "extension": [{"url": "name", "valueString": "plan"}]}
+    field["extension"].append({"url": "json", "valueString": nested})  # type: ignore[attr-defined]
+    case = {"system": "urn:health-sync:record", "value": f"case/{documents.id_text(bytes(16))}"}
+    subject = {"reference": "Patient/1"}
+    basic = {"resourceType": "Basic", "identifier": [case], "extension": [field], "subject": subject}
+    nameless = '{"resourceType":"Encounter","subject":{"reference":"Patient/1"},"x":' + nested + "}"
+    ended = hwc("import", "--format", "fhir", save(tmp_path, json.dumps(basic) + "\n" + nameless))
+    assert {one["line"] for one in ended.lines} == {1, 2}
+    assert "Traceback" not in ended.err
+
+
+def test_numbers_without_measure_are_not_taken() -> None:
+    for value in (10**400, -(10**400), float("inf"), float("nan"), True, "72", None, [72]):
+        for unit in ("/min", "[lb_av]"):
+            code = {"coding": [{"system": "http://loinc.org", "code": "8867-4" if unit == "/min" else "29463-7"}]}
+            read = Reader(FACILITY).read(PULSE | {"code": code, "valueQuantity": {"value": value, "unit": unit}})
+            assert read.lines == ()
+            assert [one.reason for one in read.not_taken] == ["has no number"]
+
+
 def test_references_in_circles_lead_nowhere(home: Home, hwc: Runner, tmp_path: Path) -> None:
     def visit(name: str, other: str) -> dict[str, Any]:
         to = {"reference": f"Encounter/{other}"}

@@ -181,6 +181,18 @@ def test_vitals_without_a_case_are_a_wellness_record() -> None:
     assert [one["title"] for one in composition["section"]] == ["Allergies", "Vital Signs"]
 
 
+def test_two_complaints_of_one_wording_stay_two() -> None:
+    """Their keys tell them apart, and their details say the same: what was found by drawing records for long."""
+    details = {"text": "Egg", "note": "itches"}
+    said = {
+        "complaints/fever": {"present": False, "details": details},
+        "complaints/snomed|91936005": {"present": True, "details": details},
+        "complaints/egg": {"present": True, "details": details},
+        "complaints/Egg": {"present": True},
+    }
+    holds([entry("case", CASE, said)])
+
+
 def test_the_directory_of_staff_is_no_patients_document() -> None:
     person = Entry(Key("person", CASE), FACILITY, Key("patient", CASE), None, {"name": "Asha"}, SAVED_AT)
     assert list(writing.bundles([person])) == []
