@@ -144,11 +144,15 @@ def measurements(fields: Json) -> list[Json]:
 
 
 def _said(vital: Vital, value: Any) -> Json | None:
-    unit = vital.units[0]
+    """A value as it would be read again; None for one that would not be, such as a fraction where we count."""
     if value is None:
         return {"dataAbsentReason": concept("Asked But Unknown", ABSENT, names.ASKED_UNKNOWN)}
-    if type(value) is not int and type(value) is not float:
+    whole = _row(vital).type is FieldType.INTEGER
+    if type(value) is not int and (whole or type(value) is not float):
         return None
+    if not abs(value) < MAX_VALUE:
+        return None
+    unit = vital.units[0]
     return {"valueQuantity": {"value": value, "unit": unit.code, "system": names.UCUM, "code": unit.code}}
 
 

@@ -193,6 +193,13 @@ def test_two_complaints_of_one_wording_stay_two() -> None:
     holds([entry("case", CASE, said)])
 
 
+def test_a_measurement_that_no_reader_takes_is_not_said_as_one() -> None:
+    """What arrived by sync may be too great, or a fraction where we count: it goes along exactly, and nothing is left."""
+    wild = {"temperature_c": 10**12, "pulse_bpm": 72.5, "spo2_percent": True, "weight_kg": "heavy", "height_cm": None}
+    pressure = {"systolic_mmhg": 120.5, "diastolic_mmhg": 80}
+    holds([entry("vitals", VITALS, {**wild, "blood_pressure": pressure, "glucose_mg_dl": -1e300})])
+
+
 def test_the_directory_of_staff_is_no_patients_document() -> None:
     person = Entry(Key("person", CASE), FACILITY, Key("patient", CASE), None, {"name": "Asha"}, SAVED_AT)
     assert list(writing.bundles([person])) == []
