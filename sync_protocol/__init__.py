@@ -16,6 +16,7 @@ is values and bytes. A map, in the order to read it:
     remarks     what is odd about a record, told beside it and altered by nobody                        §4
     documents   records as people and scripts write them (JSON), to and from writes
     exports     records, conflicts and referrals as people and scripts are shown them (JSON)
+    fhir        records as FHIR R4 documents, and FHIR resources as lines of an import: see FHIR.md there
     codec       changes in columns: what segments and pages carry                                       §6
     keys        identities, recipients, grants, certificates, enrolment codes, signed documents         §7
     envelope    the seal around segments and pages                                                      §6, §7

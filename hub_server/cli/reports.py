@@ -26,6 +26,7 @@ MARKS: Final = {State.FINE: "ok", State.WARNING: "LOOK", State.PROBLEM: "BROKEN"
 
 class Format(str, Enum):
     JSON = "json"
+    FHIR = "fhir"
 
 
 def version() -> str:
@@ -49,12 +50,18 @@ def export(
       hub export --facility HWC000001 > records.jsonl
       hub export --kind referral --patient 01890a5d-ac96-774b-bcce-b302099a8057
       hub export --changes | wc -l
+      hub export --format fhir --patient 01890a5d-ac96-774b-bcce-b302099a8057
 
     Print what the hub holds, a record a line, patients' data included. Noted in the audit.
 
     `fields` is what is shown, `conflicts` lists every live value of a field that a person must decide. Without
     --facility each patient stands there once; with it, all that stands in that facility's feed.
+
+    With --format fhir a line is a FHIR R4 Bundle of type document: a consultation for each case, a prescription for
+    each answer of a doctor, a wellness record for what belongs to neither. The directory of staff is not among them.
     """
+    if form is Format.FHIR and (kind is not None or changes):
+        raise typer.BadParameter("FHIR documents hold records of all kinds, not their history", param_hint="--format")
     if kind is not None and kind not in schema.KINDS:
         meant = schema.nearest(kind, list(schema.KINDS))
         raise InvalidValue(
@@ -64,10 +71,10 @@ def export(
             next_step=f"Did you mean {meant}?" if meant else f"The kinds are {', '.join(schema.KINDS)}",
         )
     of = PatientId(opening.parsed_id(patient, "patient")) if patient is not None else None
-    assert form is Format.JSON  # noqa: S101  # the only one there is; typer refuses others
+    wanted = Wanted(facility, kind, of, changes, form is Format.FHIR)
     with opening.hub() as at:
         actor = at.doctor(reader).actor if reader is not None else opening.operator()
-        for line in extracts.lines(at.store, Wanted(facility, kind, of, changes), actor, opening.now_ms()):
+        for line in extracts.lines(at.store, wanted, actor, opening.now_ms()):
             console.line(line)
         console.flush()
 

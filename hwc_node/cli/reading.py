@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import msgspec
+
 from sync_protocol.documents import MAX_LINE_BYTES
 from sync_protocol.errors import OurFault
 
 PIECE_BYTES: Final = 256 * 1024
 PAUSE_S: Final = 0.05  # a writer that is silent for so long is waiting for its answer
+RESOURCE_TYPE: Final = b'"resourceType"'
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # what Windows' editors put in front
 
 
@@ -85,6 +88,51 @@ def lines(opened: BinaryIO, limit_bytes: int = MAX_LINE_BYTES) -> Iterator[Input
             waiting += rest
     if waiting or too_long:
         yield InputLine(number + 1, None if too_long else bytes(waiting), read_bytes)
+
+
+def values(opened: BinaryIO, limit_bytes: int) -> Iterator[InputLine | Pause]:
+    """JSON values: one a line, or the whole input as one over several lines. What a line holds decides.
+
+    A value over several lines has the number 1. Blank lines are left out.
+    """
+    waiting: list[InputLine] = []
+    one_a_line, too_long, size, end_bytes = False, False, 0, 0
+    for item in lines(opened, limit_bytes):
+        if isinstance(item, Pause):
+            if one_a_line:
+                yield item
+            continue
+        end_bytes = item.end_bytes
+        if item.raw is not None and not item.raw.strip():
+            continue
+        if not one_a_line and not too_long and _stands_alone(item.raw, first=not waiting):
+            one_a_line = True
+            yield from waiting
+            waiting.clear()
+        if one_a_line:
+            yield item
+            continue
+        size += len(item.raw or b"") + 1
+        too_long = too_long or item.raw is None or size > limit_bytes
+        if too_long:
+            waiting.clear()
+        else:
+            waiting.append(item)
+    if too_long:
+        yield InputLine(1, None, end_bytes)
+    elif waiting:
+        yield InputLine(1, b"\n".join(one.raw or b"" for one in waiting), end_bytes)
+
+
+def _stands_alone(raw: bytes | None, *, first: bool) -> bool:
+    """Whether a line is a JSON value by itself; behind the first line: a resource, since parts of one may be values."""
+    if raw is None or not (first or (raw.startswith(b"{") and RESOURCE_TYPE in raw)):
+        return False
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _piece(opened: BinaryIO, timeout_s: float | None) -> bytes | None:

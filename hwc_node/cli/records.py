@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import Enum
 from typing import Annotated, Any, BinaryIO
 
 import typer
@@ -12,14 +13,23 @@ from rich.progress import Progress
 from hwc_node import views
 from hwc_node.cli import console, opening, reading, words
 from hwc_node.cli.opening import AsJson, Desk
-from hwc_node.line_import import BATCH_LINES, ImportRules, LineImport, LineResult, Verdict
+from hwc_node.cli.reading import InputLine, Pause
+from hwc_node.fhir_import import NOT_TAKEN, Answer, FhirImport, Left
+from hwc_node.line_import import BATCH_LINES, ImportRules, LineImport, Verdict
 from sync_protocol import documents, schema
 from sync_protocol.change import PatientId
 from sync_protocol.errors import InvalidValue, OurFault
+from sync_protocol.fhir.reading import MAX_BYTES
 from sync_protocol.schema import Field, Kind
 
 TOLD_REFUSALS = 5  # on stderr; stdout has them all
-ORDER_OF_TELLING = (Verdict.CREATED, Verdict.CHANGED, Verdict.UNCHANGED, Verdict.NOT_OURS, Verdict.REFUSED)
+BATCH_BYTES = 1024 * 1024  # then it is saved, however few the lines: bounds the memory of long ones
+ORDER_OF_TELLING = (*(one.value for one in Verdict), NOT_TAKEN)
+
+
+class Format(str, Enum):
+    JSON = "json"
+    FHIR = "fhir"
 
 
 def import_command(
@@ -28,10 +38,12 @@ def import_command(
         str | None, typer.Option("--source", metavar="NAME", help="Whose writes these are, for all lines.")
     ] = None,
     any_facility: Annotated[bool, typer.Option("--any-facility", help="Take lines of other facilities too.")] = False,
+    form: Annotated[Format, typer.Option("--format", help="What the file holds.")] = Format.JSON,
 ) -> None:
     """\b
     Examples:
       hwc import visits.jsonl
+      hwc import --format fhir discharge.json
       hwc import - --source register < register.jsonl
       hwc export --kind patient | jq -c '.fields.village="Rampur" | .base="shown"' | hwc import -
 
@@ -40,11 +52,14 @@ def import_command(
     A line is {"kind", "id"?, "patient"?, "at"?, "person"?, "base"?, "fields": {...}}. A known id is an edit: only
     what differs is written. A bad line is told by its number and stops no other; the exit status is then 1. A line
     whose answer was printed is saved. Repeating an import repeats nothing.
+
+    With --format fhir the file is a FHIR R4 Bundle or resource, or one a line. Its records are answered as lines are,
+    and what has no place here as "not_taken", with resource, path and reason.
     """
-    counts: Counter[Verdict] = Counter()
+    counts: Counter[str] = Counter()
     with opening.desk() as at, reading.open_input(file) as opened, console.progress() as bar:
         try:
-            _take_all(at, opened, bar, ImportRules(source, any_facility), counts)
+            _take_all(at, opened, bar, ImportRules(source, any_facility), form, counts)
         except console.OutputClosed:
             raise OurFault(
                 "The answers could not be printed: nobody reads them any more.",
@@ -54,51 +69,65 @@ def import_command(
         finally:
             bar.stop()
             _tell_counts(counts)
-    if counts[Verdict.REFUSED]:
+    if counts[Verdict.REFUSED.value]:
         raise typer.Exit(console.Status.ERROR)
 
 
-def _take_all(at: Desk, opened: BinaryIO, bar: Progress, rules: ImportRules, counts: Counter[Verdict]) -> None:
-    lines = LineImport(at.store, at.person, rules)
-    total = reading.size_bytes(opened)
-    task = bar.add_task("importing", total=total, said="")
-    for batch, end_bytes in _batches(opened):
-        results = lines.take(batch, opening.now_ms())
-        for result in results:
-            _tell_refusal(result, counts)
-            counts[result.verdict] += 1
-            console.line(result.as_json())
+Taking = Callable[[Sequence[tuple[int, bytes | None]], int], Sequence[Answer]]
+
+
+def _take_all(
+    at: Desk, opened: BinaryIO, bar: Progress, rules: ImportRules, form: Format, counts: Counter[str]
+) -> None:
+    if form is Format.FHIR:
+        take: Taking = FhirImport(at.store, at.person, rules).take
+        items = reading.values(opened, MAX_BYTES)
+    else:
+        take = LineImport(at.store, at.person, rules).take
+        items = reading.lines(opened)
+    task = bar.add_task("importing", total=reading.size_bytes(opened), said="")
+    for batch, end_bytes in _batches(items):
+        for answer in take(batch, opening.now_ms()):
+            _tell_refusal(answer, counts)
+            counts[_verdict(answer)] += 1
+            console.line(answer.as_json())
         console.flush()
         bar.update(task, completed=end_bytes, said=f"{counts.total()} lines")
 
 
-def _batches(opened: BinaryIO) -> Iterator[tuple[list[tuple[int, bytes | None]], int]]:
+def _verdict(answer: Answer) -> str:
+    return NOT_TAKEN if isinstance(answer, Left) else answer.verdict.value
+
+
+def _batches(items: Iterable[InputLine | Pause]) -> Iterator[tuple[list[tuple[int, bytes | None]], int]]:
     """(lines, how far they reach), blank lines left out: full batches, and what there is where the writer pauses."""
     batch: list[tuple[int, bytes | None]] = []
-    end_bytes = 0
-    for item in reading.lines(opened):
-        if isinstance(item, reading.InputLine):
+    end_bytes, size = 0, 0
+    for item in items:
+        if isinstance(item, InputLine):
             end_bytes = item.end_bytes
             if item.raw is None or item.raw.strip():
                 batch.append((item.number, item.raw))
-        if batch and (isinstance(item, reading.Pause) or len(batch) >= BATCH_LINES):
+                size += len(item.raw or b"")
+        if batch and (isinstance(item, Pause) or len(batch) >= BATCH_LINES or size >= BATCH_BYTES):
             yield batch, end_bytes
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch, end_bytes
 
 
-def _tell_refusal(result: LineResult, counts: Counter[Verdict]) -> None:
-    if result.verdict is not Verdict.REFUSED or result.error is None:
+def _tell_refusal(answer: Answer, counts: Counter[str]) -> None:
+    if isinstance(answer, Left) or answer.verdict is not Verdict.REFUSED or answer.error is None:
         return
-    if counts[Verdict.REFUSED] < TOLD_REFUSALS:
-        console.say(f"line {result.line}: {result.error.message} [{result.error.code}]")
-    elif counts[Verdict.REFUSED] == TOLD_REFUSALS:
+    told = counts[Verdict.REFUSED.value]
+    if told < TOLD_REFUSALS:
+        console.say(f"line {answer.line}: {answer.error.message} [{answer.error.code}]")
+    elif told == TOLD_REFUSALS:
         console.say("further refused lines are told on stdout only")
 
 
-def _tell_counts(counts: Counter[Verdict]) -> None:
-    said = [f"{counts[verdict]} {verdict.value.replace('_', ' ')}" for verdict in ORDER_OF_TELLING if counts[verdict]]
+def _tell_counts(counts: Counter[str]) -> None:
+    said = [f"{counts[verdict]} {verdict.replace('_', ' ')}" for verdict in ORDER_OF_TELLING if counts[verdict]]
     console.say(f"{words.count(counts.total(), 'line')}: {', '.join(said)}" if said else "no lines")
 
 
