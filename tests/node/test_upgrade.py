@@ -28,8 +28,8 @@ MADE_UP: Final = '''
 
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9002"
+down_revision = "{newest}"
 branch_labels = None
 depends_on = None
 
@@ -58,8 +58,8 @@ def next_steps(tmp_path: Path) -> Steps:
     """Those of a made-up next version of this program."""
     folder = tmp_path / "next"
     shutil.copytree(STEPS.folder, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_made_up.py").write_text(MADE_UP)
-    return Steps(folder, "0002")
+    (folder / "versions" / "9002_made_up.py").write_text(MADE_UP.replace("{newest}", STEPS.head))
+    return Steps(folder, "9002")
 
 
 def content(path: Path, key: bytes) -> dict[str, Any]:
