@@ -3,9 +3,9 @@
 The steps are Alembic's, in ``versions``; there is no command line for them. All that are missing are done in one
 transaction, so a power cut leaves the old schema or the new one, and the next start goes on from there. Before a
 database with content is changed, a copy of it as it was is kept beside it (`kept_copy`), encrypted with the same key:
-the way back to the older program, which refuses what this one made. There is one such copy; the next upgrade replaces
-it. A database that is up to date is only looked at: no lock is taken, no step is searched for, since every command of a
-slow machine starts here.
+the way back to the older program, which refuses what this one made. There is one such copy: the next upgrade replaces
+it, and an order to erase a patient drops it. A database that is up to date is only looked at: no lock is taken, no step
+is searched for, since every command of a slow machine starts here.
 """
 
 from __future__ import annotations
@@ -68,6 +68,14 @@ def upgrade(engine: Engine, steps: Steps = STEPS) -> None:
 def kept_copy(database: Path) -> Path:
     """Where the copy of the database at ``database`` lies that was made before its last upgrade, if there was one."""
     return database.with_name(database.name + KEPT_SUFFIX)
+
+
+def drop_copy(database: Path) -> None:
+    """Drop what `kept_copy` names, where it is there. Raises OurFault."""
+    try:
+        kept_copy(database).unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_fault(error, "The copy of the database before its upgrade cannot be dropped") from error
 
 
 def _keep_copy(engine: Engine) -> None:
