@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -44,12 +45,13 @@ log = structlog.get_logger("hub.app")
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """What the application is made of. workers: admitting threads."""
+    """What the application is made of. workers: admitting threads; server_log: of the hub's own PostgreSQL, if any."""
 
     store: Store
     workers: int = 1
     now_ms: Callable[[], int] = wall_ms
     max_request_s: float = MAX_REQUEST_S
+    server_log: Path | None = None
 
 
 class _Standing(Collector):
@@ -185,7 +187,7 @@ def make_app(hub: Hub) -> FastAPI:
     with hub.store.database.transaction() as connection:
         epoch = registry.epoch(connection)
     edge = SyncEdge(hub.store, workers.wake, hub.now_ms, epoch)
-    clockwork = Clockwork(hub.store, hub.now_ms)
+    clockwork = Clockwork(hub.store, hub.now_ms, hub.server_log)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

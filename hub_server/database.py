@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 POOL_SIZE: Final = 8  # the edge's threads and the admitting worker; PostgreSQL is given 50 connections
 POOL_WAIT_S: Final = 20.0  # for one of them to be free: longer than any transaction but a large admission's
 CONNECT_TIMEOUT_S: Final = 10
+STEPS: Final = Path(str(resources.files("hub_server").joinpath("migrations")))
 _LOCK_KEY: Final = 7_461_002  # advisory lock held while migrating: two hubs starting at once migrate once
 
 _AGAIN: Final = "try again in a moment; what was acknowledged is kept"
@@ -136,10 +138,14 @@ class Database:
             yield session
             session.commit()
 
-    def migrate(self) -> None:
-        """Bring the schema up to this program. Raises NeedsPerson (``E_DB_NEWER``) for a newer one."""
+    def migrate(self, steps: Path = STEPS) -> None:
+        """Bring the schema up to this program. Raises NeedsPerson (``E_DB_NEWER``) for a newer one.
+
+        All that is missing is done in one transaction, so a hub that dies meanwhile leaves the old schema or the new
+        one, and the next start goes on from there. steps: the folder of Alembic's ``env.py`` and ``versions``.
+        """
         config = Config()
-        config.set_main_option("script_location", str(resources.files("hub_server").joinpath("migrations")))
+        config.set_main_option("script_location", str(steps))
         scripts = ScriptDirectory.from_config(config)
         with _told(), self._engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})

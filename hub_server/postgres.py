@@ -41,6 +41,7 @@ from hub_server.pg_programs import (
     Account,
     Binaries,
     account_for,
+    bound_log,
     fault,
     last_complaint,
     matching,
@@ -59,7 +60,6 @@ STOP_TIMEOUT_S: Final = 120.0  # a last checkpoint on a slow disk
 ORPHAN_TIMEOUT_S: Final = 20.0  # backends notice within moments that their postmaster was killed
 CONNECT_TIMEOUT_S: Final = 10
 POLL_S: Final = 0.05
-MAX_LOG_BYTES: Final = 4 * 1024 * 1024  # looked at when starting; warnings only, so that is months
 LOG_TAIL_BYTES: Final = 8 * 1024
 MAX_PID_FILE_BYTES: Final = 4096
 
@@ -303,9 +303,8 @@ def _start(cluster: Cluster, settings: Mapping[str, str]) -> bool:
         socket_folder = Path(tempfile.gettempdir()) / f"hsh-{account.uid}-{_short_hash(cluster.place)}"
     account.make_folder(socket_folder)
     account.write(cluster.files / "postgresql.conf", settings_text(socket_folder, settings))
-    with suppress(FileNotFoundError):
-        if cluster.log_file.stat().st_size > MAX_LOG_BYTES:
-            cluster.log_file.replace(cluster.log_file.with_suffix(".log.1"))
+    with suppress(OSError):
+        bound_log(cluster.log_file)
     # Relative paths: pg_ctl hands them to a shell in double quotes.
     command = [binaries.program("pg_ctl"), "start", "-D", cluster.files.name, "-l", cluster.log_file.name, "-w", "-s"]
     command += ["-t", f"{START_TIMEOUT_S:.0f}"]

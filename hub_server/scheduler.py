@@ -1,20 +1,23 @@
 """The hub's clockwork: what is done by time and not by request. The only door to APScheduler.
 
-Two jobs: drop the sealed bytes of segments admitted long ago, and erase the patients whose erasure was held until a day
-that has come. They run at the start and then four times a day, in small commits, and may run on several hubs at once. A
-job that fails is logged by APScheduler, and tried again at its time.
+Three jobs: drop the sealed bytes of segments admitted long ago, erase the patients whose erasure was held until a day
+that has come, and keep the log of the hub's own PostgreSQL within its bound. They run at the start and then four times
+a day; the first two in small commits, also on several hubs at once. A job that fails is logged by APScheduler, and
+tried again at its time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]  # it brings no types
 
 from hub_server import erasure, registry
+from hub_server.pg_programs import bound_log
 from hub_server.store import Store
 
 EVERY_HOURS: Final = 6
@@ -25,14 +28,15 @@ log = structlog.get_logger("hub.scheduler")
 class Clockwork:
     """Runs in a thread of its own from `start` to `stop`."""
 
-    def __init__(self, store: Store, now_ms: Callable[[], int]) -> None:
+    def __init__(self, store: Store, now_ms: Callable[[], int], server_log: Path | None = None) -> None:
         self._store = store
+        self._server_log = server_log
         self._now_ms = now_ms
         self._scheduler = BackgroundScheduler(timezone=UTC)
 
     def start(self) -> None:
         now = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
-        for job in (self.drop_sealed, self.erase_due):
+        for job in (self.drop_sealed, self.erase_due, self.bound_server_log):
             self._scheduler.add_job(
                 job,
                 "interval",
@@ -67,3 +71,10 @@ class Clockwork:
         if total:
             log.info("sealed_bytes_dropped", segments=total)
         return total
+
+    def bound_server_log(self) -> bool:
+        """Whether the log of the hub's own PostgreSQL had grown too long, and was shortened."""
+        shortened = self._server_log is not None and bound_log(self._server_log)
+        if shortened:
+            log.info("server_log_shortened")
+        return shortened

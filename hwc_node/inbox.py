@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlmodel import Session, col, select
 
-from hwc_node import erasing, ledger, membership, outbox, questioning
+from hwc_node import erasing, ledger, membership, migrations, outbox, questioning
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.ledger import Arrived
 from hwc_node.outbox import Outgoing
@@ -287,8 +287,11 @@ def apply_page(store: Store, sealed: Envelope, now_ms: int) -> PageApplied:
         arrived, aside = questioning.sort_out(connection, arrived, here, now_ms)
         questioning.put_aside(connection, aside, now_ms)
         kept = ledger.keep(connection, held, arrived)
-        for patient in erasing.orders(one.held for one in arrived):
+        ordered = erasing.orders(one.held for one in arrived)
+        for patient in ordered:
             erasing.obey(connection, patient, now_ms)
+        if ordered:  # before the commit: were it cut off here, the order would come again
+            migrations.drop_copy(store.config.database_path)
         _keep_unread(connection, unread)
         if applied:
             _keep_cursor(connection, at, now_ms)

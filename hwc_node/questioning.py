@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from hwc_node import erasing, ledger, membership
+from hwc_node import erasing, ledger, membership, migrations
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.ledger import Arrived
 from hwc_node.store import Store
@@ -116,8 +116,11 @@ def accept(store: Store, now_ms: int) -> int:
             for position, raw, receipt_ms, origin, tag in rows
         ]
         ledger.keep(connection, ledger.load(connection, {one.held.change.key for one in arrived}), arrived)
-        for patient in erasing.orders(one.held for one in arrived):
+        ordered = erasing.orders(one.held for one in arrived)
+        for patient in ordered:
             erasing.obey(connection, patient, now_ms)
+        if ordered:
+            migrations.drop_copy(store.config.database_path)
         connection.exec_driver_sql("DELETE FROM questioned")
     return len(rows)
 

@@ -74,6 +74,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "scheduler": 90,
         "web": 92,
         "cli": 100,
+        "start": 110,
     },
     "hub_server": {
         "config": 10,
@@ -113,6 +114,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "web": 85,
         "app": 90,
         "cli": 100,
+        "start": 110,
     },
 }
 

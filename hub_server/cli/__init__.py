@@ -19,12 +19,12 @@ from hub_server.cli.console import Status
 PROGRAM = "hub"
 
 
-def _group() -> typer.Typer:
+def _group(*, completion: bool = False) -> typer.Typer:
     both = {"help_option_names": ["-h", "--help"]}
-    return typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=both)
+    return typer.Typer(rich_markup_mode=None, add_completion=completion, context_settings=both)
 
 
-app = _group()
+app = _group(completion=True)  # --install-completion; completing ends the program before a command is called
 facility = _group()
 nodes = _group()
 people = _group()
@@ -130,7 +130,9 @@ def referrals_group(
 
 
 @conflicts.callback(invoke_without_command=True)
-def conflicts_group(context: typer.Context) -> None:
+def conflicts_group(
+    context: typer.Context, as_json: opening.AsJson = False, show_names: opening.ShowNames = False
+) -> None:
     """\b
     Examples:
       hub conflicts list
@@ -139,11 +141,11 @@ def conflicts_group(context: typer.Context) -> None:
     Fields for which two people wrote different values without seeing each other's.
     """
     if context.invoked_subcommand is None:
-        doctors.list_conflicts()
+        doctors.list_conflicts(as_json=as_json, show_names=show_names)
 
 
 @audits.callback(invoke_without_command=True)
-def audit_group(context: typer.Context) -> None:
+def audit_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
     """\b
     Examples:
       hub audit verify
@@ -152,11 +154,11 @@ def audit_group(context: typer.Context) -> None:
     Who read and wrote which patient's data, as a chain of hashes.
     """
     if context.invoked_subcommand is None:
-        oversight.verify_audit()
+        oversight.verify_audit(as_json)
 
 
 @subscriptions.callback(invoke_without_command=True)
-def subscriptions_group(context: typer.Context) -> None:
+def subscriptions_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
     """\b
     Examples:
       hub subscriptions list
@@ -166,7 +168,7 @@ def subscriptions_group(context: typer.Context) -> None:
     Centres that ask for another centre's patient, where no card of the patient decides.
     """
     if context.invoked_subcommand is None:
-        subscribing.list_requests()
+        subscribing.list_requests(as_json=as_json)
 
 
 opening.command(app, "serve")(serving.serve)

@@ -64,7 +64,7 @@ def list_referrals(
 ) -> None:
     """\b
     Examples:
-      hub referrals
+      hub referrals list
       hub referrals list --status received --specialty cardiology
       hub referrals list --json --as dr.rao | head -1 | jq -r .id
 

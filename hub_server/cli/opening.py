@@ -66,13 +66,14 @@ class _Given:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A hub that is ready to work. private: its PostgreSQL is the hub's own."""
+    """A hub that is ready to work. private: its PostgreSQL is the hub's own, and server_log that one's log."""
 
     config: HubConfig
     store: Store
     private: bool
     server_version: int
     url: str = field(repr=False)
+    server_log: Path | None = None
 
     @property
     def database(self) -> Database:
@@ -148,9 +149,9 @@ def hub(config: HubConfig | None = None) -> Iterator[Opened]:
             database.migrate()
             vault = Vault(identity, ledger=Ledger(chosen.ledger_file, identity.signing, identity.environment))
             recovery.replay(database, vault)
-            yield Opened(
-                chosen, Store(database, vault), running.cluster is not None, running.server_version, running.url
-            )
+            store, own = Store(database, vault), running.cluster
+            log = own.log_file if own is not None else None
+            yield Opened(chosen, store, own is not None, running.server_version, running.url, log)
         finally:
             database.close()
 

@@ -73,7 +73,7 @@ def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def _run(config: HubConfig, taken: socket.socket, workers: int, as_json: bool) -> None:
     with opening.hub(config) as at:
-        app = make_app(Hub(at.store, workers))
+        app = make_app(Hub(at.store, workers, server_log=at.server_log))
         _collect_seldom()
         server = _Server(
             uvicorn.Config(

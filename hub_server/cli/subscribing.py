@@ -27,7 +27,7 @@ def list_requests(
 ) -> None:
     """\b
     Examples:
-      hub subscriptions
+      hub subscriptions list
       hub subscriptions list --all --json | jq -c .state
 
     List the requests that wait for a decision, the oldest first.

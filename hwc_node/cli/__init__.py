@@ -18,12 +18,12 @@ from hwc_node.cli.console import Status
 PROGRAM = "hwc"
 
 
-def _group() -> typer.Typer:
+def _group(*, completion: bool = False) -> typer.Typer:
     both = {"help_option_names": ["-h", "--help"]}
-    return typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=both)
+    return typer.Typer(rich_markup_mode=None, add_completion=completion, context_settings=both)
 
 
-app = _group()
+app = _group(completion=True)  # --install-completion; completing ends the program before a command is called
 conflicts = _group()
 referrals = _group()
 key = _group()

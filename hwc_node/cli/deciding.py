@@ -191,7 +191,7 @@ def list_referrals(
 ) -> None:
     """\b
     Examples:
-      hwc referrals
+      hwc referrals list
       hwc referrals list --status answered
       hwc referrals list --json | jq -c 'select(.not_seen_by_doctor != [])'
 

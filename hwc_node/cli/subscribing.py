@@ -95,7 +95,7 @@ def end(
 def list_subscriptions(as_json: AsJson = False) -> None:
     """\b
     Examples:
-      hwc subscriptions
+      hwc subscriptions list
       hwc subscriptions list --json | jq -c 'select(.ours | not)'
 
     List for which patients this centre asked, and which centres asked for patients that are here.

@@ -1,12 +1,19 @@
 """Brings a node's database up to this program's schema, and refuses one that a newer program made.
 
-The steps are Alembic's, in ``versions``; there is no command line for them. A database that is up to date is only
-looked at: no lock is taken, no step is searched for, since every command of a slow machine starts here.
+The steps are Alembic's, in ``versions``; there is no command line for them. All that are missing are done in one
+transaction, so a power cut leaves the old schema or the new one, and the next start goes on from there. Before a
+database with content is changed, a copy of it as it was is kept beside it (`kept_copy`), encrypted with the same key:
+the way back to the older program, which refuses what this one made. There is one such copy: the next upgrade replaces
+it, and an order to erase a patient drops it. A database that is up to date is only looked at: no lock is taken, no step
+is searched for, since every command of a slow machine starts here.
 """
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Final
 
 from alembic import command
@@ -14,25 +21,84 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
-from hwc_node.engine import begin_read, begin_write
+from hwc_node.config import storage_fault
+from hwc_node.engine import begin_read, begin_write, snapshot
 from sync_protocol.errors import NeedsPerson
 
 HEAD: Final = "0003"
 """The newest step. A test holds it to what is in ``versions``."""
 
+KEPT_SUFFIX: Final = ".before-upgrade"
+_PARTIAL_SUFFIX: Final = ".partial"
+_JOURNAL_SUFFIX: Final = "-journal"  # SQLite's own, beside a copy that was cut off
 
-def upgrade(engine: Engine) -> None:
-    """Make or upgrade the schema, in one transaction. Raises NeedsPerson (``E_DB_NEWER``), and changes nothing then."""
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Where the steps lie, and the newest of them."""
+
+    folder: Path
+    head: str
+
+
+STEPS: Final = Steps(Path(str(resources.files("hwc_node").joinpath("migrations"))), HEAD)
+
+
+def upgrade(engine: Engine, steps: Steps = STEPS) -> None:
+    """Make or upgrade the schema, in one transaction; nothing is changed where it raises.
+
+    Raises NeedsPerson (``E_DB_NEWER``), OurFault (``E_DISK_FULL`` where there is no room for the copy of what was, and
+    what `engine.snapshot` raises).
+    """
     with begin_read(engine) as connection:
-        if version(connection) == HEAD:
+        if version(connection) == steps.head:
             return
-    config = _config()
+    config = _config(steps)
     with begin_write(engine) as connection:
         current = version(connection)  # anew, with the lock held: two programs starting at once upgrade once
         _require_known(config, current)
-        if current != HEAD:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        if current == steps.head:
+            return
+        if current is not None:
+            _keep_copy(engine)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def kept_copy(database: Path) -> Path:
+    """Where the copy of the database at ``database`` lies that was made before its last upgrade, if there was one."""
+    return database.with_name(database.name + KEPT_SUFFIX)
+
+
+def drop_copy(database: Path) -> None:
+    """Drop what `kept_copy` names, where it is there. Raises OurFault."""
+    try:
+        kept_copy(database).unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_fault(error, "The copy of the database before its upgrade cannot be dropped") from error
+
+
+def _keep_copy(engine: Engine) -> None:
+    """Copy what is committed, while the write lock is held: whole and durable at `kept_copy`, or not there."""
+    kept = kept_copy(Path(str(engine.url.database)))
+    partial = kept.with_name(kept.name + _PARTIAL_SUFFIX)
+    left_overs = (partial, partial.with_name(partial.name + _JOURNAL_SUFFIX))
+    try:
+        for one in left_overs:
+            one.unlink(missing_ok=True)
+        try:
+            snapshot(engine, partial)
+            os.replace(partial, kept)
+        finally:
+            for one in left_overs:
+                one.unlink(missing_ok=True)
+        folder = os.open(kept.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise storage_fault(error, "The database cannot be copied before its upgrade") from error
 
 
 def require_known(engine: Engine) -> None:
@@ -40,12 +106,12 @@ def require_known(engine: Engine) -> None:
     with begin_read(engine) as connection:
         current = version(connection)
     if current != HEAD:
-        _require_known(_config(), current)
+        _require_known(_config(STEPS), current)
 
 
-def _config() -> Config:
+def _config(steps: Steps) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(resources.files("hwc_node").joinpath("migrations")))
+    config.set_main_option("script_location", str(steps.folder))
     return config
 
 

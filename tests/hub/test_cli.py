@@ -124,7 +124,13 @@ def test_a_referral_is_listed_claimed_and_answered(hub: Terminal, database_url: 
 
 def test_names_are_shown_only_on_request(hub: Terminal, database_url: str) -> None:
     _, referral, _ = consultation(hub, database_url)
-    for words in (["referrals"], ["referrals", "--json"], ["referrals", "show", referral], ["conflicts", "list"]):
+    for words in (
+        ["referrals"],
+        ["referrals", "--json"],
+        ["referrals", "show", referral],
+        ["conflicts", "list"],
+        ["conflicts", "--json"],
+    ):
         assert "Asha" not in hub(*words).out
     for words in (["referrals"], ["referrals", "--json"], ["referrals", "show", referral]):
         assert "Asha Devi" in hub(*words, "--show-names").out

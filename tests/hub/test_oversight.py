@@ -42,6 +42,7 @@ def test_the_audit_is_verified_and_printed_without_patients_data(
     ]
     assert "Asha" not in json.dumps(lines)
     assert hub("audit").out == hub("audit", "verify").out
+    assert hub("audit", "--json").json == hub("audit", "verify", "--json").json
 
 
 def test_an_altered_audit_is_found(hub: Terminal, database_url: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hwc_node import outbox, standing
+from hwc_node import migrations, outbox, standing
 from hwc_node.engine import begin_read
 from sync_protocol.change import Change
 from sync_protocol.errors import NotAllowed
@@ -59,6 +59,19 @@ def test_the_order_is_obeyed_and_others_keep_what_they_have(node: PaperNode) -> 
     node.write("case", {"plan": "rest"}, patient=kept.record)
     node.settle()
     assert_in_step(node)
+
+
+def test_the_copy_from_before_an_upgrade_goes_with_the_patient(node: PaperNode) -> None:
+    gone = node.write()
+    node.settle()
+    copy = migrations.kept_copy(node.store.config.database_path)
+    copy.write_bytes(b"everything as it was, the patient too")
+    node.write()
+    node.settle()
+    assert copy.exists()
+    node.hub.erase(gone.patient)
+    node.settle()
+    assert not copy.exists()
 
 
 def test_a_new_node_moves_over_what_was_erased_and_gets_the_rest(node: PaperNode, tmp_path: Path) -> None:
