@@ -312,8 +312,8 @@ def _patient(at: Desk, patient: PatientId, show_names: bool) -> str:
 def list_news(as_json: AsJson = False) -> None:
     """\b
     Examples:
-      hwc news
-      hwc news accept
+      hwc news list
+      hwc news list --json | jq .count
 
     Tell of news that was put aside since it would hide or erase much of what is here.
 
