@@ -27,6 +27,7 @@ ADMITTED: Final = "admitted"
 QUARANTINED: Final = "quarantined"
 
 ENROL_INFO: Final = b"health-sync/1 enrolment\x00"
+ANSWER_BEGINS: Final = b"\x94"  # of an answer to an enrolment: an array of four, in msgpack
 MAX_NAME_CHARS: Final = 100
 NONCE_BYTES: Final = 8
 _KEPT_A_FETCH: Final = 32  # segments of up to 192 KiB read at once, while looking for a pass's worth
@@ -113,6 +114,11 @@ def enrol(connection: Connection, vault: Vault, sealed: bytes, now_ms: int) -> b
         certificate = _register(connection, vault, claimed, facility, now_ms)
     name = _one(connection, "SELECT name FROM facility WHERE facility = %s", facility)
     return msgspec.msgpack.encode([certificate, identity.signed_keys(), [], name])
+
+
+def certificate_in(answer: bytes) -> Certificate:
+    """The certificate in an answer of `enrol`."""
+    return keys.read_document(msgspec.msgpack.decode(answer)[0], Certificate)[0]
 
 
 _NEW_CODE: Final = "ask the hub's operator for a new one: hub enrol FACILITY"

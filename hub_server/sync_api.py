@@ -110,9 +110,11 @@ class SyncEdge:
     def close(self) -> None:
         self._keeper.close()
 
-    async def exchange(self, stream: AsyncIterator[bytes], stay: Stay | None = None) -> bytes:
-        """The answer to one request. stay: what the gate gave; the caller ends it. Raises HealthSyncError when there can
-        be no signed answer."""
+    async def exchange(
+        self, stream: AsyncIterator[bytes], stay: Stay | None = None, settle: Callable[[], None] | None = None
+    ) -> bytes:
+        """The answer to one request. stay: what the gate gave; the caller ends it. settle: what is waited for between
+        keeping and answering. Raises HealthSyncError when there can be no signed answer."""
         inside = stay or self.gate.enter()
         try:
             hub = HubSession(self._store.vault.identity.environment)
@@ -121,6 +123,8 @@ class SyncEdge:
                 log.warning("segments_left", node=exchange.node.node.hex(), segments=exchange.left)
             if exchange.kept:
                 await asyncio.gather(*exchange.kept)
+            if settle is not None:
+                await run_in_threadpool(settle)
             asked_bytes = min(exchange.hello.max_answer_bytes or DEFAULT_ANSWER_BYTES, MAX_ANSWER_BYTES)
             limit_bytes = inside.room_for_answer(asked_bytes)
             return await run_in_threadpool(self._answer, hub, exchange, limit_bytes)
@@ -291,10 +295,11 @@ class SyncEdge:
     @staticmethod
     def _note_seen(connection: Connection, exchange: _Exchange, now_ms: int, nonce: bytes) -> None:
         connection.execute(
-            "UPDATE node SET last_seen_ms = %s, clock_error_ms = %s, cursor_position = %s, nonce = %s WHERE node = %s",
+            "UPDATE node SET last_seen_ms = %s, clock_error_ms = coalesce(%s, clock_error_ms), cursor_position = %s,"
+            " nonce = %s WHERE node = %s",
             (
                 now_ms,
-                exchange.hello.wall_ms - now_ms,
+                exchange.hello.wall_ms - now_ms if exchange.hello.wall_ms else None,  # 0 in a courier file: not told
                 exchange.hello.cursor_position,
                 nonce,
                 exchange.node.node,

@@ -2,8 +2,17 @@
 
 Rules. The code carries the fingerprint of the hub's root key, so the first byte that is believed is already signed.
 The node's keys are durable before the code is spent: when the answer is lost, or the power goes at any moment, the same
-command repeated asks as the same node and gets the same certificate. Nothing is made on the disk before a hub has
-answered with the right keys. It refuses to know what is recorded and synced later.
+command repeated asks as the same node and gets the same certificate. Nothing is made on the disk before the right
+keys of a hub are here. It refuses to know what is recorded and synced later.
+
+Online `enrol` does it all. By files (PROTOCOL.md §7.6), for a centre without a link, people carry three of them:
+
+    hub     hub enrol FACILITY --file code.hubcode          the code and the hub's key list       → to the centre
+    centre  hwc enrol --offline code.hubcode    (`ask`)     the sealed request, code.hubrequest   → to the hub
+    hub     hub enrol --answer code.hubrequest ANSWER       the certificate                       → to the centre
+    centre  hwc enrol --offline ANSWER          (`complete`)
+
+The middle two are byte for byte what POST /v1/enrol takes and gives. Each step may be repeated, and gives the same.
 """
 
 from __future__ import annotations
@@ -45,6 +54,15 @@ class Enrolled:
     hub_url: str
     person: PersonId
     store_key: DatabaseKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An enrolment by files that has begun. sealed: for the hub; the same again for the same code."""
+
+    node: NodeId
+    hub_url: str
+    sealed: bytes = field(repr=False)
 
 
 class _Answer(msgspec.Struct, array_like=True, frozen=True):
@@ -95,6 +113,90 @@ def enrol(
     return Enrolled(member.node, member.facility, member.facility_name, member.hub_url, person, key)
 
 
+def ask(
+    config: NodeConfig,
+    code_file: bytes,
+    *,
+    person_name: str,
+    passphrase: str,
+    now_ms: int,
+    node_name: str = "",
+    hub_url: str | None = None,
+) -> Request:
+    """Make the home, and the request that is carried to the hub. Raises as `enrol` does, without the hub's refusals."""
+    code, signed = keys.read_code_file(code_file)
+    listed = keys.verify_hub_keys(signed, code.root_fingerprint)
+    url = sync.hub_address(config, hub_url or config.hub_url or code.url)
+    name = keystore.checked_name(person_name)
+    if not config.slots_path.exists():
+        keystore.checked_passphrase(passphrase, name)
+    make_folders(config)
+    with sync.one_at_a_time(config.lock_path, LOCK_WAIT_S):
+        unlocked = _refuse_enrolled(config, passphrase, now_ms)
+        _, key = unlocked or _make_slots(config, name, passphrase, now_ms)
+        with Store.open(config, key, create=True) as store:
+            asking = _identity(store, node_name, now_ms)
+            with begin_write(store.engine) as connection:
+                begun = membership.get(connection, membership.ENROLLING)
+                if not begun or begun[:2] != [code.text(), url]:
+                    begun = [code.text(), url, asking.request(code, listed)]
+                    membership.put(connection, {membership.ENROLLING: begun})
+    return Request(asking.node, url, begun[2])
+
+
+def complete(config: NodeConfig, raw: bytes, *, passphrase: str, now_ms: int) -> Enrolled:
+    """Take in the answer to `ask` that somebody brought. The same answer again changes nothing.
+
+    Raises NeedsPerson (``E_NO_REQUEST``, ``E_ALREADY_ENROLLED``, ``E_WRONG_PASSPHRASE``), BadSignature
+    (``E_WRONG_HUB``, ``E_WRONG_CERTIFICATE``), Malformed.
+    """
+    expect_request(config, raw)
+    answer = _read_answer(raw)
+    with sync.one_at_a_time(config.lock_path, LOCK_WAIT_S):
+        unlocked = keystore.unlock(config.slots_path, passphrase)
+        with Store.open(config, unlocked.key) as store:
+            with begin_read(store.engine) as connection:
+                values = membership.get_all(connection)
+            begun, certified = values.get(membership.ENROLLING), values.get(membership.CERTIFICATE)
+            if certified and certified != answer.certificate:
+                raise _enrolled_already()
+            if not certified:
+                if not begun or membership.NODE not in values:
+                    raise _nothing_asked()
+                _join(store, _identity(store, "", now_ms), answer, keys.parse_code(begun[0]), begun[1], now_ms)
+            introduce(store, unlocked.person, unlocked.slot.name or "", now_ms)  # a power cut may have come before
+            member = store.membership
+    return Enrolled(member.node, member.facility, member.facility_name, member.hub_url, unlocked.person, unlocked.key)
+
+
+def expect_request(config: NodeConfig, raw: bytes) -> None:
+    """Raise Malformed where this is no answer, NeedsPerson where this home never asked. Opens nothing."""
+    _read_answer(raw)
+    if not is_enrolled(config):
+        raise _nothing_asked()
+
+
+def is_code_file(raw: bytes) -> bool:
+    """Whether this is what `ask` takes, and not what `complete` does."""
+    return raw.lstrip().startswith(keys.CODE_FILE_BEGINS)
+
+
+def _nothing_asked() -> NeedsPerson:
+    return NeedsPerson(
+        "This home has not asked to be enrolled, so there is nothing to complete.",
+        code="E_NO_REQUEST",
+        next_step="Begin with the hub's file: hwc enrol --offline code.hubcode",
+    )
+
+
+def _enrolled_already() -> NeedsPerson:
+    return NeedsPerson(
+        "This home is enrolled already.",
+        code="E_ALREADY_ENROLLED",
+        next_step="Look at it with: hwc status. For another node choose another folder with HWC_HOME.",
+    )
+
+
 def _refuse_enrolled(config: NodeConfig, passphrase: str, now_ms: int) -> tuple[PersonId, DatabaseKey] | None:
     """Of an enrolment that was begun, its person and key; None where nothing was begun."""
     if not config.slots_path.exists():
@@ -106,11 +208,7 @@ def _refuse_enrolled(config: NodeConfig, passphrase: str, now_ms: int) -> tuple[
                 certified = membership.get(connection, membership.CERTIFICATE)
             if certified:
                 introduce(store, unlocked.person, unlocked.slot.name or "", now_ms)  # a power cut may have come before
-                raise NeedsPerson(
-                    "This home is enrolled already.",
-                    code="E_ALREADY_ENROLLED",
-                    next_step="Look at it with: hwc status. For another node choose another folder with HWC_HOME.",
-                )
+                raise _enrolled_already()
     return unlocked.person, unlocked.key
 
 
@@ -200,6 +298,7 @@ def _join(store: Store, asking: _Asking, answer: _Answer, code: EnrolmentCode, u
                 membership.HUB_URL: sync.hub_address(store.config, url),
                 membership.FACILITY_NAME: answer.facility_name,
                 membership.ENROLLED_MS: now_ms,
+                membership.ENROLLING: None,
             },
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 from sqlmodel import Session, col, select
@@ -52,18 +52,12 @@ class HeadsApplied:
 
 def apply_heads(store: Store, outgoing: Outgoing, heads: Heads, now_ms: int) -> HeadsApplied:
     """Take in what the hub holds and has admitted, its time, its nonce, and the grants that it lacks."""
-    named = outgoing.named
-    held = named & set(split_ids(heads.held)) | named & set(split_ids(heads.admitted))
-    admitted = named & set(split_ids(heads.admitted))
+    held, admitted = _named_of(outgoing, heads)
     missing = {GrantId(name) for name in heads.grants_missing}
     with begin_write(store.engine) as connection:
         outbox.count_sent(connection, [one.id for one in outgoing.segments])
         fresh = _mark_held(connection, held, admitted)
-        with Session(bind=connection) as rows:
-            for row in rows.exec(select(GrantRow).where(GrantRow.direction == keys.TO_HUB)):
-                if row.id in missing or row.id in outgoing.grants:
-                    row.acknowledged = row.id not in missing
-            rows.flush()
+        _note_grants(connection, outgoing, missing)
         membership.put(
             connection,
             {
@@ -75,6 +69,56 @@ def apply_heads(store: Store, outgoing: Outgoing, heads: Heads, now_ms: int) -> 
             },
         )
     return fresh
+
+
+def apply_carried_heads(store: Store, outgoing: Outgoing, heads: Heads) -> tuple[HeadsApplied, bool]:
+    """The same from a courier's answer, which may be weeks old (PROTOCOL.md §9.6). Whether nothing newer was heard.
+
+    What was heard since stays: the hub's time, its epoch and the feed's head never go back, and of an older answer of
+    another epoch (the hub was put back since) nothing is believed. The nonce is taken only in the place of the one that
+    the request showed, else this node would look like two. The clock's error is never taken: nobody knows how long the
+    answer was on its way.
+    """
+    held, admitted = _named_of(outgoing, heads)
+    with begin_write(store.engine) as connection:
+        values = membership.get_all(connection)
+        heard_ms = values.get(membership.HUB_TIME_MS, 0)
+        if heads.hub_time_ms < heard_ms:
+            same = heads.epoch == values.get(membership.EPOCH)
+            return (_mark_held(connection, held, admitted) if same else HeadsApplied(0, 0)), False
+        fresh = _mark_held(connection, held, admitted)
+        if heads.hub_time_ms > heard_ms:  # else it is the same answer, read again
+            outbox.count_sent(connection, [one.id for one in outgoing.segments])
+        _note_grants(connection, outgoing, {GrantId(name) for name in heads.grants_missing})
+        told: dict[str, Any] = {
+            membership.HUB_TIME_MS: heads.hub_time_ms,
+            membership.EPOCH: heads.epoch,
+            membership.FEED_POSITION: heads.feed_position,
+        }
+        if values.get(membership.NONCE, b"") == outgoing.view.nonce:
+            told[membership.NONCE] = heads.nonce
+        membership.put(connection, told)
+    return fresh, True
+
+
+def epoch(store: Store) -> bytes:
+    """Of the hub's database, as last told."""
+    with begin_read(store.engine) as connection:
+        return bytes(membership.get(connection, membership.EPOCH, b""))
+
+
+def _named_of(outgoing: Outgoing, heads: Heads) -> tuple[frozenset[EnvelopeId], frozenset[EnvelopeId]]:
+    """(held, admitted), of what the request named: nothing is believed of anything else."""
+    admitted = outgoing.named & set(split_ids(heads.admitted))
+    return outgoing.named & set(split_ids(heads.held)) | admitted, admitted
+
+
+def _note_grants(connection: Connection, outgoing: Outgoing, missing: set[GrantId]) -> None:
+    with Session(bind=connection) as rows:
+        for row in rows.exec(select(GrantRow).where(GrantRow.direction == keys.TO_HUB)):
+            if row.id in missing or row.id in outgoing.grants:
+                row.acknowledged = row.id not in missing
+        rows.flush()
 
 
 def _mark_held(connection: Connection, held: frozenset[EnvelopeId], admitted: frozenset[EnvelopeId]) -> HeadsApplied:
@@ -94,17 +138,26 @@ def close_answer(
     link: what is believed of it now, None where too little was carried to tell. A revoked node keeps everything as it
     is, for whatever a person decides.
     """
-    held = set(split_ids(heads.held)) | set(split_ids(heads.admitted))
     with begin_write(store.engine) as connection:
         membership.put(connection, {membership.HELLO_ALONE: False, membership.LAST_SUCCESS_MS: now_ms})
         if link is not None:
             membership.put(connection, membership.link_values(link))
-        if revoked:
-            return
-        outbox.drop(connection, [name for name in outgoing.view.awaiting if name not in held])
-        if outbox.cursor(connection).position >= heads.feed_position:
-            _give_up_waiting(connection, outgoing.named & set(split_ids(heads.admitted)))
-        _drop_finished(connection)
+        if not revoked:
+            _conclude(connection, outgoing, heads)
+
+
+def close_carried(store: Store, outgoing: Outgoing, heads: Heads) -> None:
+    """A courier's answer was read, and nothing newer was heard before. Says nothing of the link."""
+    with begin_write(store.engine) as connection:
+        _conclude(connection, outgoing, heads)
+
+
+def _conclude(connection: Connection, outgoing: Outgoing, heads: Heads) -> None:
+    held, admitted = _named_of(outgoing, heads)
+    outbox.drop(connection, [name for name in outgoing.view.awaiting if name not in held])
+    if outbox.cursor(connection).position >= heads.feed_position:
+        _give_up_waiting(connection, admitted)
+    _drop_finished(connection)
 
 
 def _give_up_waiting(connection: Connection, admitted: Iterable[EnvelopeId]) -> None:
@@ -367,8 +420,10 @@ def _problem(item: Item, change: Change | HealthSyncError) -> str:
 def _bodies(connection: Connection, items: Sequence[Item]) -> list[Change | ChangeId | Erased | HealthSyncError | None]:
     """What each item is about: references as the ids they stand for, None for what cannot be resolved."""
     names = {item.body.segment for item in items if isinstance(item.body, Reference)}
-    query = "SELECT id8, change_ids FROM envelope WHERE id8 IN ({})"
-    ids = {EnvelopeId(name): outbox.ids_in(found) for name, found in ledger.select_in(connection, query, names)}
+    ids: dict[EnvelopeId, list[ChangeId]] = {}
+    for table in ("courier_segment", "envelope"):  # what went into a courier file may be in smaller envelopes by now
+        query = f"SELECT id8, change_ids FROM {table} WHERE id8 IN ({{}})"
+        ids |= {EnvelopeId(name): outbox.ids_in(found) for name, found in ledger.select_in(connection, query, names)}
     bodies: list[Change | ChangeId | Erased | HealthSyncError | None] = []
     for item in items:
         if isinstance(item.body, Reference):

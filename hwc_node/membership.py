@@ -30,6 +30,7 @@ ROOT_FINGERPRINT: Final = "root_fingerprint"
 HUB_URL: Final = "hub_url"
 FACILITY_NAME: Final = "facility_name"
 ENROLLED_MS: Final = "enrolled_ms"
+ENROLLING: Final = "enrolling"  # [code, address, sealed request] of an enrolment by files, until its answer is here
 
 LAST_HLC: Final = "last_hlc"  # of this node's newest save
 HUB_TIME_MS: Final = "hub_time_ms"  # the hub's signed time, as last told

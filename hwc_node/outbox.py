@@ -93,6 +93,7 @@ class _Room:
     left_bytes: int
     hard_bytes: int
     segments: list[Sealed]
+    carried: bool = False  # into a file: nothing is on its way, so no answer is awaited either
 
     def takes(self, size_bytes: int) -> bool:
         return size_bytes <= self.hard_bytes and (not self.segments or size_bytes <= self.left_bytes)
@@ -121,6 +122,24 @@ def pack(store: Store, now_ms: int, budget_bytes: int | None = None) -> Outgoing
         if not alone:
             live = _without_worn(connection, live, link)
     room = _Room(link.ahead_bytes, segment.MAX_REQUEST_BYTES if budget_bytes is None else budget_bytes, [])
+    answer_bytes = link.ahead_bytes if budget_bytes is None else min(link.ahead_bytes, budget_bytes)
+    return _pack(store, now_ms, live, room, link, max(answer_bytes, segment.MIN_SEGMENT_BYTES), alone=alone)
+
+
+def pack_file(store: Store, now_ms: int, budget_bytes: int, answer_bytes: int) -> Outgoing:
+    """The same for a courier file, which no link limits (PROTOCOL.md §9.6): all that is pending, up to the budget.
+
+    Writing sends nothing: no envelope counts as sent, none is too big, and the next sync is not HELLO alone for it.
+    """
+    with begin_read(store.engine) as connection:
+        live = _live(connection)
+    room = _Room(budget_bytes, budget_bytes, [], carried=True)
+    return _pack(store, now_ms, live, room, Link(segment.MAX_SEGMENT_BYTES), answer_bytes, alone=False)
+
+
+def _pack(
+    store: Store, now_ms: int, live: list[_Live], room: _Room, link: Link, answer_bytes: int, *, alone: bool
+) -> Outgoing:
     if not alone:
         fresh = MAX_LIVE - len(live)
         for lane in LANES:
@@ -131,8 +150,8 @@ def pack(store: Store, now_ms: int, budget_bytes: int | None = None) -> Outgoing
     awaiting = [one.id for one in live if alone or one.held]
     with begin_read(store.engine) as connection:
         frames = _frames(connection) if not alone and (room.segments or awaiting) else []
-        answer_bytes = link.ahead_bytes if budget_bytes is None else min(link.ahead_bytes, budget_bytes)
-        view = _view(store.membership, connection, awaiting, max(answer_bytes, segment.MIN_SEGMENT_BYTES), now_ms)
+        wall_ms = 0 if room.carried else now_ms  # nobody knows when a file will be read
+        view = _view(store.membership, connection, awaiting, answer_bytes, wall_ms)
     return Outgoing(
         view,
         tuple(frame for _, parts in frames for frame in parts),
@@ -144,7 +163,7 @@ def pack(store: Store, now_ms: int, budget_bytes: int | None = None) -> Outgoing
 
 
 def _view(
-    member: Membership, connection: Connection, awaiting: Sequence[EnvelopeId], answer_bytes: int, now_ms: int
+    member: Membership, connection: Connection, awaiting: Sequence[EnvelopeId], answer_bytes: int, wall_ms: int
 ) -> NodeView:
     values = membership.get_all(connection)
     at = cursor(connection)
@@ -159,7 +178,7 @@ def _view(
         awaiting=tuple(awaiting[: wire.MAX_AWAITING]),
         hub_grant=values.get(membership.HUB_GRANT, b""),
         max_answer_bytes=answer_bytes,
-        wall_ms=now_ms,
+        wall_ms=wall_ms,
         hlc=values.get(membership.LAST_HLC, 0),
         ahead=values.get(membership.AHEAD, b"") if at.position == 0 else b"",
     )
@@ -217,8 +236,14 @@ def _resend(store: Store, waiting: Sequence[_Live], room: _Room) -> None:
             if raw is None or envelope.envelope_id(raw) != one.id:
                 drop(connection, [one.id])  # its bytes have rotted: they are nobody's segment any more
                 continue
-            membership.put(connection, {membership.HELLO_ALONE: True})
+            _await_answer(connection, room)
         room.take(Sealed(one.id, raw, one.count))
+
+
+def _await_answer(connection: Connection, room: _Room) -> None:
+    """Until the answer was read whole, the next request is HELLO alone."""
+    if not room.carried:
+        membership.put(connection, {membership.HELLO_ALONE: True})
 
 
 def left(store: Store, outgoing: Outgoing, sent: Sequence[EnvelopeId], *, nothing: bool, smaller: bool) -> None:
@@ -283,7 +308,7 @@ def _pack_one(store: Store, lane: int, link: Link, room: _Room, now_ms: int) -> 
             return None
         _keep(connection, packed, now_ms)
         connection.exec_driver_sql("UPDATE grant_ SET used = used + 1 WHERE id = ?", (grant.id,))
-        membership.put(connection, {membership.HELLO_ALONE: True})  # until the answer to it was read whole
+        _await_answer(connection, room)
     return Sealed(packed.envelope.id, packed.envelope.raw, len(packed.changes))
 
 

@@ -172,6 +172,31 @@ class NoticeRow(NodeRow, table=True):
     seen: bool
 
 
+class CourierRow(NodeRow, table=True):
+    """A courier file that was written, so that its answer can be read weeks later. hello: the payload that asked.
+
+    segments, grants: ids of what was in the file, joined. answer: 16 bytes of the hash of the answer that was read last.
+    """
+
+    __tablename__ = "courier"
+    __table_args__ = (Index("courier_hello", "hello_hash", unique=True),)
+    seq: int | None = Field(default=None, primary_key=True)
+    hello_hash: bytes = Field(sa_column=_bytes())
+    hello: bytes = Field(sa_column=_bytes())
+    segments: bytes = Field(sa_column=_bytes())
+    grants: bytes = Field(sa_column=_bytes())
+    written_ms: int
+    answer: bytes = Field(sa_column=_bytes())
+
+
+class CourierSegmentRow(NodeRow, table=True):
+    """What was in a segment of a courier file, for references to it: its envelope may have been dropped meanwhile."""
+
+    __tablename__ = "courier_segment"
+    id8: bytes = Field(sa_column=_bytes(primary=True))
+    change_ids: bytes = Field(sa_column=_bytes())
+
+
 class UnreadItemRow(NodeRow, table=True):
     """An item of the feed that this program does not understand or may not take, kept for a later one.
 

@@ -8,6 +8,7 @@ arguments. A hybrid private key has no serialiser of its own: it is kept as its 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import unicodedata
@@ -40,6 +41,8 @@ SECRET_BYTES: Final = 32
 SEALED_SECRET_BYTES: Final = 1168  # 1088 (ML-KEM-768) + 32 (X25519) + 32 (the secret) + 16 (tag)
 KEY_ID_BYTES: Final = 8
 GRANT_ID_BYTES: Final = 16
+CODE_FILE_BEGINS: Final = b"health-sync enrolment code 1"
+MAX_CODE_FILE_BYTES: Final = 32 * 1024  # a code's line and a key list's
 MAX_DOCUMENT_BYTES: Final = 16 * 1024  # a key list of four hybrid keys is 6 KiB
 FINGERPRINT_BYTES: Final = 16
 CODE_SECRET_BYTES: Final = 10  # 80 bits, single use, expiring, checked by the hub only
@@ -283,6 +286,28 @@ def verify_hub_keys(raw: bytes, root_fingerprint: bytes) -> HubKeys:
         raise BadSignature("the hub's root key is not the one that the code names", code="E_WRONG_HUB")
     Verifier(document.root_key).verify("hub keys", EnvironmentId(document.environment), body, signature)
     return document
+
+
+# -- the code in a file ------------------------------------------------------------------------------------------------
+
+
+def code_file(code: EnrolmentCode, signed_hub_keys: bytes) -> bytes:
+    """A one-time code with the hub's key list, for a node that cannot ask for it (PROTOCOL.md §7.6): three lines."""
+    return b"\n".join([CODE_FILE_BEGINS, code.text().encode(), base64.b64encode(signed_hub_keys), b""])
+
+
+def read_code_file(raw: bytes) -> tuple[EnrolmentCode, bytes]:
+    """(code, signed key list), the latter not verified yet. Raises TooLarge, Malformed, or as `parse_code`."""
+    if len(raw) > MAX_CODE_FILE_BYTES:
+        raise TooLarge(f"an enrolment's file of more than {MAX_CODE_FILE_BYTES} bytes")
+    lines = raw.split()
+    begins = CODE_FILE_BEGINS.split()
+    if lines[: len(begins)] != begins or len(lines) != len(begins) + 2:
+        raise Malformed("this is no whole file of an enrolment code")
+    try:
+        return parse_code(lines[-2].decode("ascii")), base64.b64decode(lines[-1], validate=True)
+    except ValueError:
+        raise Malformed("the file of an enrolment code cannot be read") from None
 
 
 # -- grants ------------------------------------------------------------------------------------------------------------

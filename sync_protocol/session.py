@@ -94,9 +94,17 @@ NodeEvent = HeadsArrived | NoticeArrived | GrantArrived | PageArrived | AheadArr
 class NodeSession:
     """One exchange seen from the node. Make `request`, send it, give what comes back to `read`, then `finish`."""
 
-    def __init__(self, view: NodeView) -> None:
+    def __init__(self, view: NodeView, hello: bytes | None = None) -> None:
+        """hello: the payload of one that this node signed before, whose answer is read only now (PROTOCOL.md §9.6)."""
         self._view = view
-        self._hello = wire.sign(
+        self._hello = wire.Frame(FrameType.HELLO, hello) if hello is not None else self._signed(view)
+        self._hash = hello_hash(self._hello.payload)
+        self._reader = FrameReader()
+        self._heads: Heads | None = None
+
+    @staticmethod
+    def _signed(view: NodeView) -> Frame:
+        return wire.sign(
             Hello(
                 wire.PROTOCOL_VERSION,
                 view.environment,
@@ -113,9 +121,11 @@ class NodeSession:
             view.identity,
             view.environment,
         )
-        self._hash = hello_hash(self._hello.payload)
-        self._reader = FrameReader()
-        self._heads: Heads | None = None
+
+    @property
+    def hello(self) -> bytes:
+        """The HELLO's payload, as it was signed."""
+        return self._hello.payload
 
     def request(self, grants: Iterable[bytes] = (), segments: Iterable[bytes] = ()) -> list[bytes]:
         """The request as pieces, each a whole frame: a cut between pieces loses nothing that was sent."""

@@ -21,6 +21,7 @@ HEADING: Final = "## Commands"
 WITHOUT_JSON: Final = {
     "hwc": "it only lists what there is",
     "hub": "it only lists what there is",
+    "hwc courier": "it only says that write or read is missing",
     "hwc import": "answers in lines of JSON anyway",
     "hwc export": "answers in lines of JSON anyway",
     "hwc support": "what it writes is JSON anyway",

@@ -49,6 +49,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
     "hwc_node": {
         "config": 10,
         "tables": 10,
+        "files": 20,
         "keystore": 30,
         "engine": 40,
         "migrations": 45,
@@ -59,6 +60,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "erasing": 73,
         "questioning": 74,
         "inbox": 75,
+        "answer": 76,
         "standing": 76,
         "edits": 76,
         "views": 76,
@@ -80,6 +82,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "config": 10,
         "tables": 10,
         "pg_programs": 10,
+        "files": 10,
         "logs": 10,
         "gate": 15,
         "migrations": 15,
@@ -121,7 +124,8 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
 # Who may import a dependency: rooms, or "package.*" for a whole package. One that is not here is imported by nobody.
 _NODE_SQL: Final = frozenset(
     f"hwc_node.{room}"
-    for room in "tables engine migrations ledger membership store outbox erasing questioning inbox standing checkup".split()
+    for room in "tables engine migrations ledger membership store outbox erasing questioning inbox standing courier"
+    " checkup".split()
 )
 _HUB_SQL: Final = frozenset({"hub_server.tables", "hub_server.database", "hub_server.migrations"})
 _EVERYWHERE: Final = frozenset({"sync_protocol.*", "hwc_node.*", "hub_server.*"})

@@ -13,7 +13,18 @@ from typing import Annotated
 
 import typer
 
-from hub_server.cli import console, doctors, keeping, opening, oversight, places, reports, serving, subscribing
+from hub_server.cli import (
+    carrying,
+    console,
+    doctors,
+    keeping,
+    opening,
+    oversight,
+    places,
+    reports,
+    serving,
+    subscribing,
+)
 from hub_server.cli.console import Status
 
 PROGRAM = "hub"
@@ -177,6 +188,7 @@ opening.command(facility, "import")(places.import_facilities)
 opening.command(facility, "list")(places.list_facilities)
 app.add_typer(facility, name="facility", short_help="The health centres")
 opening.command(app, "enrol")(places.enrol)
+opening.command(app, "courier")(carrying.courier)
 opening.command(nodes, "list")(places.list_nodes)
 opening.command(nodes, "show")(places.show_node)
 opening.command(nodes, "revoke")(places.revoke_node)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import segno
 import typer
 
-from hub_server import nodes, people, registry
+from hub_server import files, nodes, people, registry
 from hub_server.cli import console, opening
 from hub_server.cli.opening import AsJson, OfFacility, Yes, time_words
 from hub_server.people import Person, Role
 from hub_server.registry import Node, Quarantined
-from sync_protocol import documents
+from hub_server.sync_api import MAX_ENROL_BYTES
+from sync_protocol import documents, keys
 from sync_protocol.change import NodeId, PersonId
 from sync_protocol.errors import TooLarge
 from sync_protocol.exports import time_or_none
@@ -106,34 +108,85 @@ def list_facilities(as_json: AsJson = False) -> None:
 
 
 def enrol(
-    facility: Annotated[str, typer.Argument(metavar="FACILITY", help="The facility's code.")],
+    facility: Annotated[
+        str, typer.Argument(metavar="FACILITY|ANSWER", help="The facility's code; with --answer the file to write.")
+    ],
     valid: Annotated[str, typer.Option("--valid", metavar="TIME", help="How long: 30m, 72h, 3d.")] = "72h",
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Write the code and the hub's keys, to be carried.")
+    ] = None,
+    answer: Annotated[
+        str, typer.Option("--answer", metavar="REQUEST", help="Answer the request that 'hwc enrol --offline' wrote.")
+    ] = "",
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """\b
     Examples:
       hub enrol HWC000001
       hub enrol HWC000001 --valid 2h --json | jq -r .code
+      hub enrol HWC000001 --valid 14d --file code.hubcode
+      hub enrol --answer code.hubrequest code.hubanswer
 
     Print a one-time code that enrols one node of this facility, and its QR.
 
     The code carries the hub's address (public_url, else where it serves now, else the host and port of the settings)
     and the fingerprint of its root key. It works once, until it expires.
+
+    A centre without a link is enrolled by files: --file writes the code with the hub's keys, 'hwc enrol --offline'
+    makes a request of it there, --answer answers that one here, and 'hwc enrol --offline' takes the answer. The same
+    request again gets the same answer.
     """
+    if answer:
+        if file is not None:
+            raise typer.BadParameter("--file begins an enrolment, --answer ends it", param_hint="--answer")
+        files.refuse_other(Path(facility), nodes.ANSWER_BEGINS, yes)
+        _answer_enrolment(answer, Path(facility), as_json)
+        return
+    if file is not None:
+        files.refuse_other(file, keys.CODE_FILE_BEGINS, yes)
     valid_ms = opening.duration_ms(valid, MAX_VALID_MS)
     at_ms = opening.now_ms()
     with opening.hub() as at, at.database.transaction() as connection:
         made = nodes.new_code(
             connection, at.store.vault, facility, opening.address(at.config), valid_ms=valid_ms, now_ms=at_ms
         )
+        signed = at.store.vault.identity.signed_keys()
     expires = documents.time_text(at_ms + valid_ms)
+    if file is not None:
+        files.replace(file.absolute(), keys.code_file(made, signed))
     if as_json:
-        console.document("hub.enrol/1", {"code": made.text(), "facility": facility, "expires_at": expires})
+        shape = {"code": made.text(), "facility": facility, "expires_at": expires}
+        console.document("hub.enrol/1", shape | ({"file": str(file)} if file is not None else {}))
+        return
+    if file is not None:
+        console.text(f"wrote {file}")
+        console.say(f"For one node of {facility}, until {time_words(at_ms + valid_ms)}:")
+        console.say(
+            f"  hwc enrol --offline {file.name}", "Keep it as you would keep the code: who has it can enrol once."
+        )
         return
     drawn = io.StringIO()
     segno.make(made.text(), error="l", micro=False).terminal(drawn, compact=True, border=QR_BORDER)
     console.text(made.text(), "", *drawn.getvalue().splitlines())
     console.say(f"For one node of {facility}, until {time_words(at_ms + valid_ms)}:", "  hwc enrol CODE")
+
+
+def _answer_enrolment(request: str, target: Path, as_json: bool) -> None:
+    """As POST /v1/enrol answers, from file to file."""
+    sealed = opening.read_input(request, MAX_ENROL_BYTES)
+    if len(sealed) > MAX_ENROL_BYTES:
+        raise TooLarge("The file is larger than a request can be.")
+    with opening.hub() as at, at.database.transaction() as connection:
+        made = nodes.enrol(connection, at.store.vault, sealed, opening.now_ms())
+    files.replace(target.absolute(), made)  # only once the node stands in the database
+    certificate = nodes.certificate_in(made)
+    if as_json:
+        told = {"node": documents.id_text(certificate.node), "facility": certificate.facility, "file": str(target)}
+        console.document("hub.enrol-answer/1", told)
+        return
+    console.text(f"enrolled node {documents.id_text(certificate.node)} at {certificate.facility}, wrote {target}")
+    console.say(f"Carry it back to the centre, for: hwc enrol --offline {target.name}")
 
 
 # -- nodes -------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hwc_node.cli import console, deciding, keeping, looking, moving, opening, records, slots, subscribing
+from hwc_node.cli import carrying, console, deciding, keeping, looking, moving, opening, records, slots, subscribing
 from hwc_node.cli.console import Status
 
 PROGRAM = "hwc"
@@ -29,6 +29,7 @@ referrals = _group()
 key = _group()
 subscriptions = _group()
 news = _group()
+courier = _group()
 
 
 @opening.group(app)
@@ -132,11 +133,33 @@ def news_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
         deciding.list_news(as_json)
 
 
+@opening.group(courier)
+def courier_group(context: typer.Context) -> None:
+    """\b
+    Examples:
+      hwc courier write /media/usb/rampur.courier
+      hwc courier read /media/usb/answer.courier
+
+    The exchange with the hub by a file, for where there is no link.
+
+    \b
+    'write' makes the file. Whoever carries it hands it in wherever there is internet, and brings back the answer:
+      curl --data-binary @rampur.courier -H 'Content-Type: application/octet-stream' \\
+          https://HUB/v1/sync > answer.courier
+    At the hub itself: hub courier rampur.courier answer.courier
+    """
+    if context.invoked_subcommand is None:
+        raise typer.BadParameter("say write or read; 'hwc courier --help' tells of both", param_hint="COMMAND")
+
+
 opening.command(app, "enrol", "Make this node's database and enrol it at the hub.")(moving.enrol)
 opening.command(app, "import", "Take in records, one a line.")(records.import_command)
 opening.command(app, "export", "Print what this node holds, a record a line.")(records.export_command)
 opening.command(app, "schema", "Print the table of kinds and fields.")(records.schema_command)
 opening.command(app, "sync", "Send what the hub lacks, receive what is new.")(moving.sync_command)
+opening.command(courier, "write", "Write a file for somebody to carry to the hub.")(carrying.write)
+opening.command(courier, "read", "Take in the answer that somebody brought.")(carrying.read)
+app.add_typer(courier, name="courier", short_help="The exchange by a file that somebody carries.")
 opening.command(app, "status", "Tell how this node is.")(looking.status)
 opening.command(conflicts, "list", "List the fields that a person must decide.")(deciding.list_conflicts)
 opening.command(conflicts, "show", "Show every live value of a field.")(deciding.show_conflict)

@@ -87,6 +87,12 @@ def document(schema_name: str, value: dict[str, Any]) -> None:
     flush()
 
 
+def octets(raw: bytes) -> None:
+    """A file on stdout."""
+    _write(raw)
+    flush()
+
+
 def text(*lines: str) -> None:
     """Lines for people on stdout, made harmless for a terminal."""
     _write("".join(plain(one) + "\n" for one in lines).encode("utf-8", "replace"))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from hwc_node import enrolment, standing, sync
+from hwc_node import enrolment, files, standing, sync
 from hwc_node.cli import console, opening, words
 from hwc_node.cli.opening import CODE_VARIABLE, AsJson, Desk
+from hwc_node.enrolment import Enrolled
 from hwc_node.sync import Progress, SyncResult
 from sync_protocol import documents, keys
 from sync_protocol.errors import HealthSyncError
 
+REQUEST_SUFFIX: Final = ".hubrequest"
 MAX_CODE_CHARS: Final = 1_000  # the code is 45 letters, its address may be long
 
 
@@ -26,17 +29,34 @@ def enrol(
     node_name: Annotated[
         str, typer.Option("--node-name", metavar="NAME", help="What the operator calls this box.")
     ] = "",
+    offline: Annotated[
+        Path | None,
+        typer.Option("--offline", metavar="FILE", help="By files: the hub's code file, then the hub's answer."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """\b
     Examples:
       hwc enrol 4M9QX-…-7TZ2K@https://hub.example.org
+      hwc enrol --offline /media/usb/code.hubcode
       HWC_PERSON_NAME="Asha Devi" HWC_PASSPHRASE_FD=3 hwc enrol - 3<passphrase <code
 
     Make this node's database and keys, and enrol with the one-time code that the hub's operator gave.
 
     Asks for the first person's name and passphrase. Safe to repeat when the link broke.
+
+    \b
+    Without a link, files are carried; each step may be repeated:
+      hub enrol FACILITY --file code.hubcode         at the hub
+      hwc enrol --offline code.hubcode               here: writes code.hubrequest beside it
+      hub enrol --answer code.hubrequest ANSWER      at the hub
+      hwc enrol --offline ANSWER                     here
     """
+    if offline is not None:
+        if code is not None:
+            raise typer.BadParameter("give either a code or --offline FILE", param_hint="CODE")
+        _enrol_offline(offline.absolute(), hub, node_name, as_json)
+        return
     text = _code(code)
     keys.parse_code(text)  # mistyped: say so before asking anything
     config = opening.configured()
@@ -51,6 +71,44 @@ def enrol(
         node_name=node_name,
         hub_url=hub,
     )
+    _tell_enrolled(made, as_json)
+
+
+def _enrol_offline(file: Path, hub: str | None, node_name: str, as_json: bool) -> None:
+    raw = files.read(file, enrolment.MAX_ANSWER_BYTES)
+    config = opening.configured()
+    if not enrolment.is_code_file(raw):
+        enrolment.expect_request(config, raw)  # before anything is asked
+        passphrase = opening.passphrase("Passphrase: ")
+        _tell_enrolled(enrolment.complete(config, raw, passphrase=passphrase, now_ms=opening.now_ms()), as_json)
+        return
+    keys.read_code_file(raw)
+    again = config.slots_path.exists()
+    name = opening.person_name()
+    asked = enrolment.ask(
+        config,
+        raw,
+        person_name=name,
+        passphrase=opening.passphrase("Passphrase, four words or more: ", twice=not again),
+        now_ms=opening.now_ms(),
+        node_name=node_name,
+        hub_url=hub,
+    )
+    request = file.with_suffix(REQUEST_SUFFIX)
+    files.replace(request, asked.sealed)
+    if as_json:
+        told = {"node": documents.id_text(asked.node), "hub": asked.hub_url, "request": str(request)}
+        console.document("hwc.enrol-request/1", told)
+        return
+    console.text(f"wrote {request}")
+    console.say(
+        "It is not enrolled yet. Carry that file to the hub, where this answers it:",
+        f"  hub enrol --answer {request.name} ANSWER",
+        "Bring the answer back, for: hwc enrol --offline ANSWER",
+    )
+
+
+def _tell_enrolled(made: Enrolled, as_json: bool) -> None:
     if as_json:
         told = {"facility": made.facility, "facility_name": made.facility_name, "hub": made.hub_url}
         console.document("hwc.enrol/1", {"node": documents.id_text(made.node), **told})

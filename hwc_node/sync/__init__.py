@@ -7,10 +7,11 @@ first bytes, everything else by signatures. Errors and logs carry no patient's d
 
 from __future__ import annotations
 
+from hwc_node.answer import ExchangeResult
 from hwc_node.standing import Plan, plan
 from hwc_node.sync.course import Progress, SyncResult, one_at_a_time, run
 from hwc_node.sync.hub_http import Body, HubClient, HubOutOfReach, RefusedByHub, hub_address, open_hub, retry_after_s
-from hwc_node.sync.one_exchange import Carrier, ExchangeResult, exchange, wall_ms
+from hwc_node.sync.one_exchange import Carrier, exchange, wall_ms
 
 __all__ = [
     "Body",

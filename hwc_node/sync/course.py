@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from hwc_node import membership, outbox, standing
+from hwc_node.answer import ExchangeResult
 from hwc_node.config import FILE_MODE, storage_fault
 from hwc_node.engine import begin_write
 from hwc_node.outbox import Outlook
 from hwc_node.store import Store
 from hwc_node.sync.hub_http import TIME_IS_OVER, HubOutOfReach, RefusedByHub, open_hub
-from hwc_node.sync.one_exchange import Carrier, ExchangeResult, exchange, wall_ms
+from hwc_node.sync.one_exchange import Carrier, exchange, wall_ms
 from sync_protocol.errors import HealthSyncError, OurFault
 
 LEAST_BUDGET_BYTES: Final = 1024  # HELLO and HEADS with some ids: below this no further request is begun
