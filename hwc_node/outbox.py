@@ -437,3 +437,27 @@ def outlook(store: Store) -> Outlook:
         held = {bool(one) for (one,) in connection.exec_driver_sql("SELECT DISTINCT held FROM envelope")}
         head = membership.get(connection, membership.FEED_POSITION, 0)
         return Outlook(bool(waiting) or False in held, True in held, cursor(connection).position < head)
+
+
+@dataclass(frozen=True, slots=True)
+class WayLeft:
+    """What a sync still has to do, counted. unsent: changes that the hub does not hold. pending: those without a
+    position on the feed, the unsent among them. behind: items of the feed, as far as it is known, that are not here.
+    position: the cursor's."""
+
+    unsent: int
+    pending: int
+    behind: int
+    position: int
+
+
+def way_left(store: Store) -> WayLeft:
+    query = (
+        "SELECT count(*), count(*) FILTER (WHERE segment IS NULL OR segment IN (SELECT id8 FROM envelope WHERE NOT held))"
+        " FROM change WHERE position IS NULL AND state = 0"
+    )
+    with begin_read(store.engine) as connection:
+        pending, unsent = connection.exec_driver_sql(query).one()
+        at = cursor(connection).position
+        behind = max(0, membership.get(connection, membership.FEED_POSITION, 0) - at)
+        return WayLeft(unsent, pending, behind, at)

@@ -42,6 +42,7 @@ class Status(IntEnum):
 
 
 NOT_ENROLLED_CODES: Final = frozenset({"E_NOT_ENROLLED", "E_NO_DATABASE", "E_REVOKED", "E_UNKNOWN_NODE"})
+BAR_COLUMNS: Final = 12  # of a terminal of 80: what is told in words takes the rest
 PERSONAL_CODES: Final = frozenset({"E_BAD_LINE", "E_NOT_JSON", "E_CODE_MISTYPED"})
 """Errors about what somebody typed, though the tree counts them as bytes from outside."""
 
@@ -214,7 +215,16 @@ def leave_quietly() -> None:
 
 
 def progress() -> Progress:
-    """A bar on stderr, only where stderr is a terminal. Use as a context, and `add_task` to it."""
+    """A bar on stderr with the time left, only where stderr is a terminal. Use as a context, and `add_task` to it.
+
+    said: a field of the task, what stands behind the bar: bytes, and how much of how much is done.
+    """
     watching = sys.stderr.isatty() and not manner.quiet
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(BAR_COLUMNS),
+        TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
     return Progress(*columns, console=RichConsole(stderr=True), transient=True, disable=not watching)

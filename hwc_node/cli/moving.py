@@ -163,11 +163,13 @@ def _exchange(at: Desk, max_bytes: int | None, timeout_s: float | None) -> SyncR
         task = bar.add_task("syncing", total=None, said="")
 
         def moved(now: Progress) -> None:
-            total = now.sent_changes + now.pending_changes
-            said = f"{now.sent_changes} sent, {now.received_changes} received, {now.pending_changes} wait"
-            bar.update(task, completed=now.sent_changes, total=total or None, said=said)
+            sent_total, taken_total = now.sent_changes + now.left.unsent, now.taken_items + now.left.behind
+            said = f"sent {now.sent_changes:,} of {sent_total:,}, {words.size(now.bytes_up)}"
+            said += f"; got {now.taken_items:,} of {taken_total:,}, {words.size(now.bytes_down)}"
+            bar.update(task, completed=now.done_steps, total=now.total_steps or None, said=said)
 
-        return sync.run(at.store, max_bytes=max_bytes, timeout_s=timeout_s, on_progress=moved)
+        watched = None if bar.disable else moved  # nobody watches: nothing is counted
+        return sync.run(at.store, max_bytes=max_bytes, timeout_s=timeout_s, on_progress=watched)
 
 
 def _tell_plan(at: Desk, as_json: bool) -> None:

@@ -92,7 +92,10 @@ def _take_all(
             counts[_verdict(answer)] += 1
             console.line(answer.as_json())
         console.flush()
-        bar.update(task, completed=end_bytes, said=f"{counts.total()} lines")
+        whole = f" of {words.size(total)}" if total is not None else ""
+        bar.update(
+            task, completed=end_bytes, said=f"{words.count(counts.total(), 'line')}, {words.size(end_bytes)}{whole}"
+        )
 
 
 def _verdict(answer: Answer) -> str:

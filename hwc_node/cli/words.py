@@ -67,3 +67,10 @@ def time(ms: int | None) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """``1 change``, ``2 changes``"""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def size(size_bytes: int) -> str:
+    """``812 bytes``, ``43.9 kB``, ``1.2 MB``"""
+    if size_bytes < 1_000:
+        return f"{size_bytes} bytes"
+    return f"{size_bytes / 1_000:,.1f} kB" if size_bytes < 1_000_000 else f"{size_bytes / 1_000_000:,.1f} MB"

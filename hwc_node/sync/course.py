@@ -20,7 +20,7 @@ from hwc_node import membership, outbox, standing
 from hwc_node.answer import ExchangeResult
 from hwc_node.config import FILE_MODE, storage_fault
 from hwc_node.engine import begin_write
-from hwc_node.outbox import Outlook
+from hwc_node.outbox import Outlook, WayLeft
 from hwc_node.store import Store
 from hwc_node.sync.hub_http import TIME_IS_OVER, HubOutOfReach, RefusedByHub, open_hub
 from hwc_node.sync.one_exchange import Carrier, exchange, wall_ms
@@ -61,14 +61,28 @@ class SyncResult:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a sync has come, after each exchange."""
+    """How far a sync has come: told after each piece that went out or came in; counted anew after each exchange.
+
+    sent_changes of sent_changes + left.unsent are at the hub; taken_items of taken_items + left.behind of the feed's
+    items are here, this centre's own among them, which come back with their positions.
+    """
 
     requests: int
     bytes_up: int
     bytes_down: int
     sent_changes: int
     received_changes: int
-    pending_changes: int
+    taken_items: int
+    left: WayLeft
+
+    @property
+    def done_steps(self) -> int:
+        return self.sent_changes + self.taken_items
+
+    @property
+    def total_steps(self) -> int:
+        """A change that waits is sent, and comes back with its position: two steps. It grows where the feed does."""
+        return self.done_steps + self.left.unsent + max(self.left.behind, self.left.pending)
 
 
 def run(
@@ -148,6 +162,8 @@ class _Course:
         self._on_progress = on_progress
         self._clock = clock
         self._page_error: HealthSyncError | None = None
+        self._left = outbox.way_left(store) if on_progress is not None else WayLeft(0, 0, 0, 0)
+        self._began_at = self._left.position
 
     def run(self, client: Carrier) -> None:
         moved_s = time.monotonic()
@@ -181,6 +197,7 @@ class _Course:
                 deadline_s=self._deadline_s,
                 result=done,
                 clock=self._clock,
+                on_moved=lambda: self._tell(done),
             )
         except HubOutOfReach as error:
             if error.code != TIME_IS_OVER or not self.result.requests:
@@ -208,9 +225,25 @@ class _Course:
         if done.heads is not None:
             total.advised_s = float(max(done.heads.interval_s, done.heads.retry_after_s)) or None
         if self._on_progress is not None:
-            sent, received = total.sent_changes, total.received_changes
-            pending = standing.pending_changes(self._store)
-            self._on_progress(Progress(total.requests, total.bytes_up, total.bytes_down, sent, received, pending))
+            self._left = outbox.way_left(self._store)
+            self._tell(ExchangeResult())
+
+    def _tell(self, going: ExchangeResult) -> None:
+        """Progress so far, with what the exchange that is going on has moved."""
+        if self._on_progress is None:
+            return
+        total = self.result
+        self._on_progress(
+            Progress(
+                total.requests,
+                total.bytes_up + going.bytes_up,
+                total.bytes_down + going.bytes_down,
+                total.sent_changes + going.sent_changes,
+                total.received_changes + going.received_changes,
+                max(0, self._left.position - self._began_at),  # back by a restored hub: nothing was taken yet
+                self._left,
+            )
+        )
 
     def _left_bytes(self) -> int | None:
         if self._max_bytes is None:

@@ -13,7 +13,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -63,11 +63,17 @@ def check_time(deadline_s: float | None) -> None:
 
 
 class Body:
-    """A request's pieces on their way out. begun: a byte may have left. gone: how many pieces went out whole."""
+    """A request's pieces on their way out. begun: a byte may have left. gone: how many pieces went out whole.
 
-    def __init__(self, pieces: Sequence[bytes], deadline_s: float | None = None) -> None:
+    on_gone: called after each piece.
+    """
+
+    def __init__(
+        self, pieces: Sequence[bytes], deadline_s: float | None = None, on_gone: Callable[[], None] | None = None
+    ) -> None:
         self._pieces = pieces
         self._deadline_s = deadline_s
+        self._on_gone = on_gone
         self.begun = False
         self.gone = 0
         self.size_bytes = sum(map(len, pieces))
@@ -78,6 +84,8 @@ class Body:
             self.check_time()
             yield piece
             self.gone += 1
+            if self._on_gone is not None:
+                self._on_gone()
 
     def check_time(self) -> None:
         """Raise HubOutOfReach (``E_SYNC_TIMEOUT``) once the time given is over."""

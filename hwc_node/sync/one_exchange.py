@@ -47,15 +47,23 @@ def exchange(
     deadline_s: float | None = None,
     result: ExchangeResult | None = None,
     clock: Callable[[], int] = wall_ms,
+    on_moved: Callable[[], None] | None = None,
 ) -> ExchangeResult:
-    """One request and its answer. ``result`` is filled as it goes, so that it tells what was done before an error.
+    """One request and its answer. ``result`` is filled as it goes, so that it tells what was done before an error;
+    ``on_moved`` is called after each piece that went out or came in.
 
     Raises HubOutOfReach, RefusedByHub, or TheirBytes where a signature does not hold; what was applied before stays.
     """
     done = result if result is not None else ExchangeResult()
     outgoing = outbox.pack(store, clock(), max_bytes)
     reading = _Reading(store, outgoing, done, clock)
-    body = Body(reading.session.request(outgoing.frames, [one.raw for one in outgoing.segments]), deadline_s)
+
+    def moved() -> None:
+        done.bytes_up = body.sent_bytes
+        if on_moved is not None:
+            on_moved()
+
+    body = Body(reading.session.request(outgoing.frames, [one.raw for one in outgoing.segments]), deadline_s, moved)
     limit_bytes = outgoing.view.max_answer_bytes + ANSWER_SLACK_BYTES
     began_s = time.monotonic()
     try:
@@ -66,13 +74,14 @@ def exchange(
                 if done.bytes_down > limit_bytes:
                     raise TooLarge("The hub's answer is larger than it was asked for.")
                 reading.take(piece)
+                moved()
         reading.finish(body.sent_bytes, time.monotonic() - began_s)
     except HealthSyncError as error:
         _note_break(store, outgoing, body, reading, error)
         raise _as_told(error) from None
     finally:
         done.begun = body.begun
-        done.bytes_up += body.sent_bytes
+        done.bytes_up = body.sent_bytes
     return done
 
 
