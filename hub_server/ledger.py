@@ -14,14 +14,14 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from sync_protocol.errors import BadSignature, NeedsPerson, OurFault
-from sync_protocol.keys import EnvironmentId, Identity
+from sync_protocol.keys import EnvironmentId, Identity, Verifier
 
 PURPOSE: Final = "ledger"
 MAX_LINE_BYTES: Final = 32 * 1024  # a certificate with a hybrid key is 3 KiB as hex
@@ -43,9 +43,13 @@ class Line:
 class Ledger:
     """One hub's ledger. Several programs may append to it."""
 
-    def __init__(self, path: Path, signer: Identity, environment: EnvironmentId) -> None:
+    def __init__(
+        self, path: Path, signer: Identity, environment: EnvironmentId, retired: Sequence[Verifier] = ()
+    ) -> None:
+        """retired: of the signing keys before this one, whose lines still stand."""
         self._path = path
         self._signer = signer
+        self._verifiers = (signer.verifier, *retired)
         self._environment = environment
 
     def append(self, kind: str, body: dict[str, Any], now_ms: int) -> int:
@@ -91,7 +95,7 @@ class Ledger:
     def _read(self, raw: bytes, before: str, seq: int) -> tuple[Line, str]:
         try:
             said, _, signature = raw.rstrip(b"\n").rpartition(b" ")
-            self._signer.verifier.verify(PURPOSE, self._environment, said, bytes.fromhex(signature.decode("ascii")))
+            self._verify(said, bytes.fromhex(signature.decode("ascii")))
             shape = json.loads(said)
             line = Line(int(shape["seq"]), int(shape["at_ms"]), str(shape["kind"]), dict(shape["body"]))
         except (BadSignature, ValueError, KeyError, TypeError, RecursionError):
@@ -99,6 +103,14 @@ class Ledger:
         if line.seq != seq + 1 or shape["before"] != before:
             raise _damaged(seq + 1)
         return line, hashlib.sha256(raw).hexdigest()
+
+    def _verify(self, said: bytes, signature: bytes) -> None:
+        *others, last = self._verifiers
+        for one in others:
+            with suppress(BadSignature):
+                one.verify(PURPOSE, self._environment, said, signature)
+                return
+        last.verify(PURPOSE, self._environment, said, signature)
 
     def _tail(self, descriptor: int) -> tuple[int, str]:
         """(number, hash) of the last whole line; what a power cut left behind it is cut off."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from hub_server.database import Connection
-from hub_server.vault import Vault
+from hub_server.vault import ROLE_SIGNING, Vault
 from sync_protocol import keys
 from sync_protocol.change import FacilityCode, NodeId, is_facility_code
 from sync_protocol.envelope import Envelope, EnvelopeId
-from sync_protocol.errors import InvalidValue, NotAllowed, UnknownSender
-from sync_protocol.keys import Certificate, EnrolmentRequest, Grant, GrantId, RecipientPublic, Verifier
+from sync_protocol.errors import InvalidValue, NotAllowed, UnknownSender, WrongRecipient
+from sync_protocol.keys import Certificate, EnrolmentRequest, Grant, GrantId, Recipient, RecipientPublic, Verifier
 
 KEPT: Final = "kept"
 WAITING: Final = "waiting"
@@ -92,7 +93,7 @@ def enrol(connection: Connection, vault: Vault, sealed: bytes, now_ms: int) -> b
     WrongRecipient, Malformed, BadSignature, NotAllowed (``E_CODE_UNKNOWN``, ``E_CODE_USED``, ``E_CODE_EXPIRED``).
     """
     identity = vault.identity
-    raw = identity.ingest.open(sealed, ENROL_INFO + identity.environment)
+    raw = _open_request(identity.ingest_keys, sealed, ENROL_INFO + identity.environment)
     claimed, body, signature = keys.read_document(raw, EnrolmentRequest)
     if len(claimed.node) != 16 or not claimed.name.strip() or len(claimed.name) > MAX_NAME_CHARS:
         raise InvalidValue("an enrolment has a node id of 16 bytes and a name", code="E_BAD_ENROLMENT")
@@ -119,6 +120,14 @@ def enrol(connection: Connection, vault: Vault, sealed: bytes, now_ms: int) -> b
 def certificate_in(answer: bytes) -> Certificate:
     """The certificate in an answer of `enrol`."""
     return keys.read_document(msgspec.msgpack.decode(answer)[0], Certificate)[0]
+
+
+def _open_request(recipients: Sequence[Recipient], sealed: bytes, info: bytes) -> bytes:
+    """By the newest ingest key, or one that was retired while the node asked. Raises WrongRecipient."""
+    for one in recipients[:-1]:
+        with suppress(WrongRecipient):
+            return one.open(sealed, info)
+    return recipients[-1].open(sealed, info)
 
 
 _NEW_CODE: Final = "ask the hub's operator for a new one: hub enrol FACILITY"
@@ -224,7 +233,8 @@ def keep_grant(connection: Connection, vault: Vault, node: KnownNode, payload: b
     if frame.role == keys.ROLE_RECOVERY:
         _store_grant(connection, frame.grant + b"R", node.node, frame.role, b"", payload, now_ms)
         return None
-    grant = keys.open_grant(payload, node.verifier, vault.identity.ingest, environment)
+    named = [one for one in vault.identity.ingest_keys if one.public.key_id == frame.key_id]
+    grant = keys.open_grant(payload, node.verifier, (*named, vault.identity.ingest)[0], environment)
     wrapped = vault.wrap_secret(grant.secret, grant.id)
     _store_grant(connection, grant.id, node.node, grant.direction, wrapped, b"", now_ms)
     connection.execute(
@@ -258,12 +268,14 @@ def grants(connection: Connection, vault: Vault, names: Iterable[GrantId]) -> di
 
 
 def hub_grant(connection: Connection, vault: Vault, node: KnownNode, now_ms: int) -> tuple[Grant, bytes]:
-    """The grant by which the hub seals pages to this node, and its frame. Made on first use."""
-    row = connection.execute(
-        "SELECT grant_id, secret, frame FROM grant_key WHERE node = %s AND direction = %s ORDER BY created_ms DESC LIMIT 1",
-        (node.node, keys.TO_NODE),
-    ).fetchone()
+    """The grant by which the hub seals pages to this node, and its frame. Made on first use, and anew once the hub has
+    another signing key: the frame is signed by it."""
     identity = vault.identity
+    row = connection.execute(
+        "SELECT grant_id, secret, frame FROM grant_key WHERE node = %s AND direction = %s AND created_ms >= %s"
+        " ORDER BY created_ms DESC LIMIT 1",
+        (node.node, keys.TO_NODE, identity.made_ms.get(ROLE_SIGNING, 0)),
+    ).fetchone()
     if row is not None:
         return Grant(vault.unwrap_secret(row[1], row[0]), keys.TO_NODE, identity.environment), bytes(row[2])
     grant = Grant(os.urandom(keys.SECRET_BYTES), keys.TO_NODE, identity.environment)

@@ -227,6 +227,7 @@ class SyncEdge:
             self._epoch,
             grants_missing=[*sorted({one.grant for one in states if one.state == WAITING})[:_GRANTS_NAMED]],
             interval_s=INTERVAL_S,
+            keys_serial=identity.serial,
         )
         return hub.answer(heads, identity.signing, notices=notices, grants=grants, pages=pages, ahead=first)
 

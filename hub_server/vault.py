@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -34,9 +35,12 @@ from sync_protocol.keys import (
     Identity,
     Recipient,
     RecipientPublic,
+    Verifier,
     sign_document,
 )
 
+ROLE_SIGNING: Final = "signing"
+ROLE_KEK: Final = "kek"
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 SALT_BYTES: Final = 16
@@ -45,7 +49,7 @@ _NOTED: Final = (
     " ON CONFLICT (key) DO UPDATE SET value = GREATEST(setting.value, EXCLUDED.value)"
 )
 _CACHED_KEYS: Final = 20_000  # 32 bytes each and their cipher: about 10 MB
-_KEYS_FILE: Final = "hub-keys.json"
+KEYS_FILE: Final = "hub-keys.json"
 _RECOVERY_FILE: Final = "recovery-key.json"
 
 PatientKey = AESGCM
@@ -62,15 +66,23 @@ class KeyWrapper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileWrapper:
-    """The key-encryption key from a file: for trials. AES-256-GCM, random nonce, the context authenticated."""
+    """The key-encryption key from a file: for trials. AES-256-GCM, random nonce, the context authenticated.
+
+    retired: keys that what was wrapped before a rotation still opens with, also in an old backup.
+    """
 
     key: bytes = field(repr=False)
+    retired: tuple[bytes, ...] = field(default=(), repr=False)
 
     def wrap(self, key: bytes, context: bytes) -> bytes:
         return _wrap(AESGCM(self.key), key, context)
 
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
-        return _unwrap(AESGCM(self.key), wrapped, context)
+        *others, last = (self.key, *self.retired)
+        for key in others:
+            with suppress(BadSignature):
+                return _unwrap(AESGCM(key), wrapped, context)
+        return _unwrap(AESGCM(last), wrapped, context)
 
 
 def _wrap(cipher: AESGCM, key: bytes, context: bytes) -> bytes:
@@ -86,6 +98,15 @@ def _unwrap(cipher: AESGCM, wrapped: bytes, context: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Retired:
+    """A key that was replaced. key: seeds of an ingest key, a key-encryption key; of others the public half alone."""
+
+    role: str
+    key: bytes = field(repr=False)
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class HubIdentity:
     """Everything secret that the hub holds, as read from its key file."""
 
@@ -98,19 +119,41 @@ class HubIdentity:
     kek: bytes = field(repr=False)
     tag_key: bytes = field(repr=False)
     created_ms: int = 0
+    serial: int = 1
+    made_ms: Mapping[str, int] = field(default_factory=dict)  # role → when its newest key was made
+    retired: tuple[Retired, ...] = ()
 
     def signed_keys(self) -> bytes:
         """The key list that nodes verify against the fingerprint in their code."""
         recipients = [(ROLE_INGEST, self.ingest.public.public), (ROLE_RECOVERY, self.recovery.public)]
+        issued_ms = max((self.created_ms, *self.made_ms.values()))
         keys = HubKeys(
-            1, self.environment, self.hub, self.root.public, self.signing.public, recipients, 1, self.created_ms
+            1, self.environment, self.hub, self.root.public, self.signing.public, recipients, self.serial, issued_ms
         )
         return sign_document(keys, self.root, self.environment)
+
+    def born_ms(self, role: str) -> int:
+        """When the newest key of that role was made."""
+        return self.made_ms.get(role, self.created_ms)
+
+    @property
+    def ingest_keys(self) -> tuple[Recipient, ...]:
+        """All that a grant may be sealed to, the newest first."""
+        return (self.ingest, *(Recipient.from_seeds(one.key) for one in self.retired if one.role == ROLE_INGEST))
+
+    @property
+    def retired_verifiers(self) -> tuple[Verifier, ...]:
+        """Of what was signed before: the ledger keeps its old lines."""
+        return tuple(Verifier(one.key) for one in self.retired if one.role == ROLE_SIGNING)
+
+    @property
+    def wrapper(self) -> FileWrapper:
+        return FileWrapper(self.kek, tuple(one.key for one in self.retired if one.role == ROLE_KEK))
 
 
 def load_or_make(folder: Path, now_ms: int) -> HubIdentity:
     """The hub's keys from their file, made on the first start. Raises NeedsPerson (``E_KEYS_DAMAGED``)."""
-    file = folder / _KEYS_FILE
+    file = folder / KEYS_FILE
     if not file.exists():
         _make(folder, now_ms)
     try:
@@ -126,6 +169,12 @@ def load_or_make(folder: Path, now_ms: int) -> HubIdentity:
             raw["kek"],
             raw["tag"],
             int(stored["created_ms"]),
+            int(stored.get("serial", 1)),
+            {role: int(at_ms) for role, at_ms in stored.get("made_ms", {}).items()},
+            tuple(
+                Retired(str(one["role"]), bytes.fromhex(one["key"]), int(one["at_ms"]))
+                for one in reversed(stored.get("retired", []))
+            ),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise NeedsPerson(
@@ -148,12 +197,12 @@ def _make(folder: Path, now_ms: int) -> None:
         "kek": os.urandom(KEY_BYTES),
         "tag": os.urandom(KEY_BYTES),
     }
-    _write_new(folder / _RECOVERY_FILE, {"keys": {"recovery": recovery.seeds.hex()}, "created_ms": now_ms})
-    _write_new(folder / _KEYS_FILE, {"keys": {name: key.hex() for name, key in keys.items()}, "created_ms": now_ms})
+    write_new(folder / _RECOVERY_FILE, {"keys": {"recovery": recovery.seeds.hex()}, "created_ms": now_ms})
+    write_new(folder / KEYS_FILE, {"keys": {name: key.hex() for name, key in keys.items()}, "created_ms": now_ms})
 
 
-def _write_new(file: Path, content: Mapping[str, object]) -> None:
-    """Write a secret file that did not exist: whole and durable, or not at all."""
+def write_new(file: Path, content: Mapping[str, object]) -> None:
+    """Write a secret file that did not exist: whole and durable, or not at all. Raises OurFault (``E_DISK_FULL``)."""
     temporary = file.with_suffix(f".{os.getpid()}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -182,7 +231,7 @@ class Vault:
     def __init__(self, identity: HubIdentity, wrapper: KeyWrapper | None = None, ledger: Ledger | None = None) -> None:
         self.identity = identity
         self.ledger = ledger
-        self._wrapper: KeyWrapper = wrapper or FileWrapper(identity.kek)
+        self._wrapper: KeyWrapper = wrapper or identity.wrapper
         self._tags = hmac.new(identity.tag_key, digestmod="sha256")  # keyed once: a copy costs less than a key
         self._facilities: dict[str, AESGCM] = {}
         self._patients: dict[bytes, AESGCM] = {}
@@ -267,6 +316,17 @@ class Vault:
         if not 0 <= origin < 256 or not 0 <= receipt_ms < 1 << 63:
             return False
         return hmac.compare_digest(self.tag(name, origin, receipt_ms), tag)
+
+    def rewrap_facility(self, facility: str, wrapped: bytes) -> bytes:
+        """What a retired key-encryption key may have wrapped, under the newest. Raises BadSignature."""
+        return self._rewrap(wrapped, b"facility\x00" + facility.encode())
+
+    def rewrap_secret(self, wrapped: bytes, context: bytes) -> bytes:
+        """The same for a grant's secret."""
+        return self._rewrap(wrapped, b"grant\x00" + context)
+
+    def _rewrap(self, wrapped: bytes, context: bytes) -> bytes:
+        return self._wrapper.wrap(self._wrapper.unwrap(wrapped, context), context)
 
     def wrap_secret(self, secret: bytes, context: bytes) -> bytes:
         return self._wrapper.wrap(secret, b"grant\x00" + context)

@@ -142,6 +142,10 @@ class Store:
                 self._membership = membership.membership_of(membership.get_all(connection))
         return self._membership
 
+    def forget_membership(self) -> None:
+        """Something of it has changed: read it anew when it is next needed."""
+        self._membership = None
+
     def salt_of(self, patient: PatientId) -> bytes:
         """16 bytes, drawn once per session and patient."""
         if len(self._salts) >= MAX_SALTS:

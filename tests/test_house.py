@@ -95,6 +95,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "ledger": 30,
         "vault": 40,
         "twins": 30,
+        "rotation": 50,
         "nodes": 50,
         "ahead": 70,
         "records": 55,

@@ -18,6 +18,7 @@ from hub_server.cli import (
     console,
     doctors,
     keeping,
+    keyring,
     opening,
     oversight,
     places,
@@ -44,6 +45,7 @@ referrals = _group()
 conflicts = _group()
 audits = _group()
 subscriptions = _group()
+keys = _group()
 
 
 @app.callback(invoke_without_command=True)
@@ -168,6 +170,19 @@ def audit_group(context: typer.Context, as_json: opening.AsJson = False) -> None
         oversight.verify_audit(as_json)
 
 
+@keys.callback(invoke_without_command=True)
+def keys_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
+    """\b
+    Examples:
+      hub keys list
+      hub keys rotate signing
+
+    The hub's own keys.
+    """
+    if context.invoked_subcommand is None:
+        keyring.list_keys(as_json)
+
+
 @subscriptions.callback(invoke_without_command=True)
 def subscriptions_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
     """\b
@@ -221,6 +236,9 @@ app.add_typer(quarantine, name="quarantine", short_help="What could not be admit
 opening.command(audits, "verify")(oversight.verify_audit)
 opening.command(audits, "export")(oversight.export_audit)
 app.add_typer(audits, name="audit", short_help="Who read and wrote which patient's data")
+opening.command(keys, "list")(keyring.list_keys)
+opening.command(keys, "rotate")(keyring.rotate)
+app.add_typer(keys, name="keys", short_help="The hub's own keys")
 opening.command(app, "stats")(oversight.show_stats)
 opening.command(app, "backup")(keeping.write_backup)
 opening.command(app, "restore")(keeping.restore)

@@ -147,7 +147,10 @@ def hub(config: HubConfig | None = None) -> Iterator[Opened]:
         database = Database(running.url)
         try:
             database.migrate()
-            vault = Vault(identity, ledger=Ledger(chosen.ledger_file, identity.signing, identity.environment))
+            vault = Vault(
+                identity,
+                ledger=Ledger(chosen.ledger_file, identity.signing, identity.environment, identity.retired_verifiers),
+            )
             recovery.replay(database, vault)
             store, own = Store(database, vault), running.cluster
             log = own.log_file if own is not None else None

@@ -85,7 +85,8 @@ def _take_all(
     else:
         take = LineImport(at.store, at.person, rules).take
         items = reading.lines(opened)
-    task = bar.add_task("importing", total=reading.size_bytes(opened), said="")
+    total = reading.size_bytes(opened)
+    task = bar.add_task("importing", total=total, said="")
     for batch, end_bytes in _batches(items):
         for answer in take(batch, opening.now_ms()):
             _tell_refusal(answer, counts)

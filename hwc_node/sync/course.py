@@ -22,9 +22,10 @@ from hwc_node.config import FILE_MODE, storage_fault
 from hwc_node.engine import begin_write
 from hwc_node.outbox import Outlook, WayLeft
 from hwc_node.store import Store
+from hwc_node.sync import key_list
 from hwc_node.sync.hub_http import TIME_IS_OVER, HubOutOfReach, RefusedByHub, open_hub
 from hwc_node.sync.one_exchange import Carrier, exchange, wall_ms
-from sync_protocol.errors import HealthSyncError, OurFault
+from sync_protocol.errors import BadSignature, HealthSyncError, OurFault
 
 LEAST_BUDGET_BYTES: Final = 1024  # HELLO and HEADS with some ids: below this no further request is begun
 POLL_S: Final = (0.05, 2.0)  # the first and the longest pause while the hub admits; each is half as long again
@@ -162,6 +163,7 @@ class _Course:
         self._on_progress = on_progress
         self._clock = clock
         self._page_error: HealthSyncError | None = None
+        self._keys_asked = False
         self._left = outbox.way_left(store) if on_progress is not None else WayLeft(0, 0, 0, 0)
         self._began_at = self._left.position
 
@@ -202,8 +204,14 @@ class _Course:
         except HubOutOfReach as error:
             if error.code != TIME_IS_OVER or not self.result.requests:
                 raise
+        except BadSignature:
+            if not self._learn_keys(client):
+                raise
+            return True
         finally:
             self._add(done)
+        if done.heads is not None and done.heads.keys_serial > self._store.membership.hub_keys.serial:
+            self._learn_keys(client)
         if done.revoked:
             raise RefusedByHub(
                 "The hub has revoked this node.",
@@ -212,6 +220,16 @@ class _Course:
             )
         self._page_error = done.page_error or self._page_error
         return done.advanced
+
+    def _learn_keys(self, client: Carrier) -> bool:
+        """The hub may have another signing key: once a sync its list of keys is fetched."""
+        if self._keys_asked:
+            return False
+        self._keys_asked = True
+        learnt = key_list.refresh(self._store, client)
+        if learnt:
+            self.result.notices.append("keys: the hub has new keys, and this node knows them now")
+        return learnt
 
     def _add(self, done: ExchangeResult) -> None:
         total = self.result

@@ -33,6 +33,8 @@ class Carrier(Protocol):
 
     def post(self, path: str, body: Body) -> AbstractContextManager[Iterator[bytes]]: ...
 
+    def get_document(self, path: str, limit_bytes: int) -> bytes: ...
+
 
 def wall_ms() -> int:
     """This device's clock, in milliseconds since 1970."""

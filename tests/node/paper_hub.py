@@ -76,6 +76,7 @@ class PaperHub:
     refuses: Callable[[Envelope], str] = lambda sealed: ""
     sends_items: bool = True
     interval_s: int = 0
+    keys_serial: int = 0
 
     def __post_init__(self) -> None:
         self.hub = NodeId(os.urandom(16))
@@ -298,6 +299,7 @@ class PaperHub:
             self.epoch,
             grants_missing=sorted(missing),
             interval_s=self.interval_s,
+            keys_serial=self.keys_serial,
         )
         grants = [] if not pages or hello.hub_grant == member.grant.id else [self._grant_frame(member)]
         return hub.answer(heads, self.signing, notices=notices, grants=grants, pages=pages)
@@ -369,6 +371,10 @@ class PaperLink:
         yield self._pieces(answer if cut is None else answer[:cut])
         if cut is not None and cut < len(answer):
             raise HubOutOfReach("the link broke", code="E_LINK_BROKE")
+
+    def get_document(self, path: str, limit_bytes: int) -> bytes:
+        assert path == "/v1/keys"
+        return self.hub.keys_document()
 
     def _answer_to(self, broken: bytes) -> None:
         """The hub keeps what came whole of a request that broke off; nobody hears its answer."""
