@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import idle, ingest, pull, save, wire
+from bench import exchange, grow, idle, ingest, pull, save, wire
 from bench.figures import Figure, print_table
 from bench.places import StepFailed
 
@@ -27,7 +27,10 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=ingest.RECORDS, help="of a round of ingest")
     parser.add_argument("--keep", action="store_true", help="leave the folder with the logs")
     parser.add_argument(
-        "bench", nargs="*", metavar="BENCH", help="wire, idle, save, pull, ingest; without one all of them"
+        "bench",
+        nargs="*",
+        metavar="BENCH",
+        help="wire, idle, save, pull, grow, exchange, ingest; without one all of them",
     )
     asked = parser.parse_args()
     known: dict[str, Callable[[Path], list[Figure]]] = {
@@ -35,6 +38,8 @@ def main() -> int:
         "idle": idle.run,
         "save": save.run,
         "pull": lambda folder: pull.run(folder, asked.rounds),
+        "grow": grow.run,
+        "exchange": lambda folder: exchange.run(folder, asked.rounds),
         "ingest": lambda folder: ingest.run(folder, asked.rounds, asked.records),
     }
     if unknown := set(asked.bench) - set(known):
