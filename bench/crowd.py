@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from bench.ingest import database_url
-from bench.places import HubPlace, hold
+from bench.places import HubPlace, database_url, hold
 from bench.visits import Visits
 from hub_server import config as hub_settings
 from hub_server import nodes
@@ -89,6 +88,19 @@ class CrowdNode:
         self._sent = [one.id for one in sealed]
         return b"".join(self._asked.request(self._grants() if with_grant else (), [one.raw for one in sealed]))
 
+    def long_request(self, changes: int) -> bytes:
+        """The body of a request with a long backlog: its grant, and so many new changes in large segments."""
+        self._asked = NodeSession(self._view())
+        pending = list(islice(self._changes, changes))
+        sealed = []
+        while pending:
+            packed = self._pack(pending)
+            sealed.append(packed.envelope)
+            pending = pending[len(packed.changes) :]
+        hold(len(sealed) <= wire.MAX_AWAITING, "a backlog is too long for one request")
+        self._sent = [one.id for one in sealed]
+        return b"".join(self._asked.request(self._grants(), [one.raw for one in sealed]))
+
     def _view(self) -> NodeView:
         hub = self.vault.identity
         return NodeView(
@@ -105,8 +117,8 @@ class CrowdNode:
             wall_ms=now_ms(),
         )
 
-    def _seal(self, batch: Sequence[Change]) -> envelope.Envelope:
-        packed = segment.pack(
+    def _pack(self, batch: Sequence[Change]) -> segment.Packed:
+        return segment.pack(
             batch,
             segment.MAX_SEGMENT_BYTES,
             lane=min(segment.lane_of(change) for change in batch),
@@ -115,6 +127,9 @@ class CrowdNode:
             signer=self.identity,
             nonce=os.urandom(envelope.NONCE_BYTES),
         )
+
+    def _seal(self, batch: Sequence[Change]) -> envelope.Envelope:
+        packed = self._pack(batch)
         hold(len(packed.changes) == len(batch), "the changes do not fit one segment")
         return packed.envelope
 

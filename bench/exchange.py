@@ -23,9 +23,8 @@ import psycopg
 from bench import crowd
 from bench.crowd import CrowdNode
 from bench.figures import Figure, of_rounds
-from bench.ingest import database_url
 from bench.knocks import Knocked, knock
-from bench.places import HubPlace, free_port, hold, running_hub, wait_until_ready
+from bench.places import HubPlace, database_url, free_port, hold, running_hub, wait_until_ready
 from hub_server.vault import Vault
 
 NODES: Final = 3_000

@@ -20,8 +20,7 @@ import psycopg
 
 from bench.backlogs import QUICK_LINK, RECORDS_A_CONSULTATION, enrolled, fill
 from bench.figures import Figure
-from bench.ingest import database_url
-from bench.places import HubPlace, hold, running_hub
+from bench.places import HubPlace, database_url, hold, running_hub
 from hwc_node import membership, sync
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.enrolment import time_ordered_id
