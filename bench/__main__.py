@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import idle, ingest, pull, save, wire
+from bench import exchange, grow, idle, ingest, memory, pull, save, wire
 from bench.figures import Figure, print_table
 from bench.places import StepFailed
 
@@ -25,9 +25,15 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of pull and ingest; the median is shown")
     parser.add_argument("--records", type=int, default=ingest.RECORDS, help="of a round of ingest")
+    parser.add_argument(
+        "--stored", type=int, default=ingest.STORED, help="records that the hub of ingest has before its second half"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the folder with the logs")
     parser.add_argument(
-        "bench", nargs="*", metavar="BENCH", help="wire, idle, save, pull, ingest; without one all of them"
+        "bench",
+        nargs="*",
+        metavar="BENCH",
+        help="wire, idle, save, pull, grow, memory, exchange, ingest; without one all of them",
     )
     asked = parser.parse_args()
     known: dict[str, Callable[[Path], list[Figure]]] = {
@@ -35,7 +41,10 @@ def main() -> int:
         "idle": idle.run,
         "save": save.run,
         "pull": lambda folder: pull.run(folder, asked.rounds),
-        "ingest": lambda folder: ingest.run(folder, asked.rounds, asked.records),
+        "grow": grow.run,
+        "memory": memory.run,
+        "exchange": lambda folder: exchange.run(folder, asked.rounds),
+        "ingest": lambda folder: ingest.run(folder, asked.rounds, asked.records, asked.stored),
     }
     if unknown := set(asked.bench) - set(known):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -45,7 +54,7 @@ def main() -> int:
         folder.chmod(0o711)  # PostgreSQL's own user has to pass through, when this runs as root
         print(f"{name} …", file=sys.stderr, flush=True)
         try:
-            found = known[name](folder)
+            found = [*known[name](folder), *memory.of_hub(name, folder)]
         except StepFailed as failed:
             print(f"{name}: {failed}\nWhat it left is in {folder}", file=sys.stderr)
             return 1

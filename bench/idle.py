@@ -13,8 +13,8 @@ from typing import Final
 
 from bench.backlogs import QUICK_LINK, enrolled, fill
 from bench.figures import Figure
-from bench.ingest import database_url, plain_hub
-from bench.places import hold, running_hub
+from bench.ingest import plain_hub
+from bench.places import database_url, hold, running_hub
 from hwc_node import membership, sync
 from hwc_node.engine import begin_write
 

@@ -1,7 +1,8 @@
 """`ingest`: nodes with long backlogs send 50,000 records at once; until all are admitted and readable.
 
 Beside it, in the same rounds on the same PostgreSQL: a bare binary COPY of the rows of all tables that the hub wrote,
-with their indexes, and the plain hub of `bench.plain_hub` with the same documents.
+with their indexes, and the plain hub of `bench.plain_hub` with the same documents. In turns with it, the same at a
+second hub that has many records already: those of other centres, sent and admitted like any.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ from typing import Any, Final
 
 import psycopg
 
+from bench import crowd
 from bench.backlogs import Backlog, backlogs
 from bench.figures import Figure, of_rounds
-from bench.places import HubPlace, free_port, hold, running_hub, wait_until_ready
-from hub_server import config as hub_settings
-from hub_server import postgres
+from bench.knocks import knock
+from bench.places import HubPlace, database_url, free_port, hold, running_hub, wait_until_ready
 from hwc_node import sync
 
 NODES: Final = 4
 RECORDS: Final = 50_000
+STORED: Final = 200_000  # already, for the second hub: a million takes some minutes to make (--stored 1000000)
+STORED_A_NODE: Final = 12_500  # what a centre of 5,000 people writes in some months
+STORED_FIRST: Final = 50_000
 BATCH_DOCUMENTS: Final = 500  # a request to the plain hub: what it does best with
 TABLES: Final = ("item", "patient", "subscription", "referral", "arrival", "conflicted")
 COPIES: Final = 3
@@ -41,45 +45,66 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Records a second of each."""
+    """Records a second of each; None where it was not compared."""
 
     hub: float
-    copy: float
-    plain: float
+    copy: float | None
+    plain: float | None
     body_bytes_a_record: float
 
 
-def run(folder: Path, rounds: int, records: int = RECORDS) -> list[Figure]:
-    with running_hub(folder) as hub:
-        done = [_round(hub, folder, number, records) for number in range(rounds)]
+def run(folder: Path, rounds: int, records: int = RECORDS, stored: int = STORED) -> list[Figure]:
+    beside = folder / "stored"
+    beside.mkdir(mode=0o711)
+    done, again = [], []
+    with running_hub(folder) as hub, running_hub(beside) as full:
+        store_many(full, stored)
+        for number in range(rounds):  # in turns, so that a slow moment of the machine meets both
+            done.append(_round(hub, folder, number, records))
+            again.append(_round(full, beside, number, records, alone=True))
     rates = [one.hub for one in done]
+    copied = [one.copy for one in done if one.copy is not None]
+    plain = [one.plain for one in done if one.plain is not None]
+    behind = [one.hub for one in again]
     return [
-        of_rounds("ingest", "admitted and readable", "records/s", rates, [one.copy for one in done], "binary COPY"),
-        of_rounds("ingest", "admitted and readable", "records/s", rates, [one.plain for one in done], "plain hub"),
+        of_rounds("ingest", "admitted and readable", "records/s", rates, copied, "binary COPY"),
+        of_rounds("ingest", "admitted and readable", "records/s", rates, plain, "plain hub"),
+        of_rounds("ingest", f"behind {stored:,} records", "records/s", behind, rates, "empty hub"),
         of_rounds("ingest", "sent, envelopes included", "bytes/record", [one.body_bytes_a_record for one in done]),
     ]
 
 
-def _round(hub: HubPlace, folder: Path, number: int, records: int) -> Round:
+def _round(hub: HubPlace, folder: Path, number: int, records: int, *, alone: bool = False) -> Round:
     waiting = list(backlogs(hub, folder, 100 * (number + 1), NODES, records))
     total = sum(one.records for one in waiting)
     with database_url(hub) as url, psycopg.connect(url, autocommit=True) as connection:
         facilities = [one.facility for one in waiting]
         seconds = _send_all(hub, connection, waiting, facilities)
         _check_readable(waiting)
-        copied = _copy_seconds(connection, facilities)
+        copied = None if alone else total / _copy_seconds(connection, facilities)
         documents = sum(len(one.documents) for one in waiting)
-        plain = _plain_seconds(url, folder, waiting)
+        plain = None if alone else documents / _plain_seconds(url, folder, waiting)
     bytes_a_record = sum(one.segment_bytes for one in waiting) / total
     for one in waiting:
         one.store.close()
-    return Round(total / seconds, total / copied, documents / plain, bytes_a_record)
+    return Round(total / seconds, copied, plain, bytes_a_record)
 
 
-@contextmanager
-def database_url(hub: HubPlace) -> Iterator[str]:
-    with postgres.ensure_running(hub_settings.load(None, hub.environment)) as running:
-        yield running.url
+def store_many(hub: HubPlace, records: int) -> None:
+    """Other centres' records, sealed, sent and admitted: so many at the hub when this returns."""
+    each = min(STORED_A_NODE, records)
+    with (
+        crowd.opened_hub(hub) as (database, vault),
+        database_url(hub) as url,
+        psycopg.connect(url, autocommit=True) as connection,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        others = crowd.enrol(database, vault, range(STORED_FIRST, STORED_FIRST + records // each))
+        sending = [pool.submit(knock, hub.port, "/v1/sync", [one.long_request(each)], 1) for one in others]
+        for sent in sending:
+            sent.result()
+        facilities = [str(one.facility) for one in others]
+        _until_positions(connection, facilities, each * len(others))
 
 
 # -- the hub -----------------------------------------------------------------------------------------------------------
@@ -91,12 +116,17 @@ def _send_all(hub: HubPlace, connection: Connection, waiting: Sequence[Backlog],
     began = time.perf_counter()
     with ThreadPoolExecutor(len(waiting)) as pool:
         sending = [pool.submit(_post, hub.port, "/v1/sync", "application/octet-stream", one.body) for one in waiting]
-        while _positions(connection, facilities) < wanted:
-            hold(time.perf_counter() - began < PATIENCE_S, "the hub has not admitted everything in five minutes")
-            time.sleep(LOOK_S)
+        _until_positions(connection, facilities, wanted)
         seconds = time.perf_counter() - began
         hold(all(one.result() == 200 for one in sending), "a request was refused")
     return seconds
+
+
+def _until_positions(connection: Connection, facilities: list[str], wanted: int) -> None:
+    began = time.perf_counter()
+    while _positions(connection, facilities) < wanted:
+        hold(time.perf_counter() - began < PATIENCE_S, "the hub has not admitted everything in five minutes")
+        time.sleep(LOOK_S)
 
 
 def _positions(connection: Connection, facilities: list[str]) -> int:

@@ -17,6 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bench.peaks import peak_mb, peak_of_children_mb
+from hub_server import config as hub_settings
+from hub_server import postgres as hub_postgres
+
+PEAKS_FILE: Final = "hub.peaks"  # the most memory that a hub held before it was stopped
 START_TIMEOUT_S: Final = 60
 COMMAND_TIMEOUT_S: Final = 300
 BIN: Final = Path(sys.executable).parent
@@ -104,9 +109,15 @@ class HubPlace(Place):
 
     def stop(self) -> None:
         if self.server is not None:
+            self._note_peaks(self.server.pid)
             self.server.send_signal(signal.SIGTERM)
             self.server.wait(START_TIMEOUT_S)
             self.server = None
+
+    def _note_peaks(self, server: int) -> None:
+        postgres = hub_postgres.status(hub_settings.load(None, self.environment)).pid
+        told = {"hub_mb": peak_mb(server), "postgres_mb": peak_of_children_mb(postgres) if postgres else 0.0}
+        (self.folder / PEAKS_FILE).write_text(json.dumps(told))
 
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
@@ -130,3 +141,10 @@ def running_hub(folder: Path) -> Iterator[HubPlace]:
         yield hub
     finally:
         hub.stop()
+
+
+@contextmanager
+def database_url(hub: HubPlace) -> Iterator[str]:
+    """Where the hub's PostgreSQL is, kept running meanwhile."""
+    with hub_postgres.ensure_running(hub_settings.load(None, hub.environment)) as running:
+        yield running.url

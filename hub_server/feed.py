@@ -119,14 +119,34 @@ def head(connection: Connection, facility: str) -> Cursor:
     return Cursor(Position(row[0]), bytes(row[1]))
 
 
+def heads(connection: Connection, facilities: Iterable[FacilityCode]) -> dict[FacilityCode, Cursor]:
+    """Where these feeds end now; one that is not there is left out."""
+    rows = connection.execute(
+        "SELECT facility, position, hash FROM feed WHERE facility = ANY(%s)", (sorted(set(facilities)),)
+    ).fetchall()
+    return {FacilityCode(code): Cursor(Position(position), bytes(hashed)) for code, position, hashed in rows}
+
+
 def holds(connection: Connection, facility: str, cursor: Cursor) -> bool:
     """Whether the cursor lies on this feed: its hash there is the same. Elsewhere the hub was restored."""
-    if cursor.position == 0:
-        return cursor.hash == FIRST_HASH
-    row = connection.execute(
-        "SELECT hash FROM item WHERE facility = %s AND position = %s", (facility, cursor.position)
-    ).fetchone()
-    return row is not None and bytes(row[0]) == cursor.hash
+    return hold(connection, [(facility, cursor)])[0]
+
+
+def hold(connection: Connection, cursors: Sequence[tuple[str, Cursor]]) -> list[bool]:
+    """As `holds`, of many cursors at once, in their order."""
+    begun = [(facility, one.position) for facility, one in cursors if one.position > 0]
+    hashes: dict[tuple[str, int], bytes] = {}
+    if begun:
+        rows = connection.execute(
+            "SELECT facility, position, hash FROM unnest(%b::text[], %b::bigint[]) AS asked (f, p)"
+            " JOIN item ON facility = f AND position = p",
+            ([facility for facility, _ in begun], [position for _, position in begun]),
+        ).fetchall()
+        hashes = {(facility, position): bytes(hashed) for facility, position, hashed in rows}
+    return [
+        one.hash == (hashes.get((facility, one.position)) if one.position > 0 else FIRST_HASH)
+        for facility, one in cursors
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ from sync_protocol.schema import Writer
 
 SEGMENTS_A_PASS: Final = 512  # many small exchanges in one commit
 BYTES_A_PASS: Final = 192 * 1024  # of sealed bytes, some 4,000 changes: bounds memory and the time a feed is locked
+CHANGES_FULL: Final = 1_000  # a pass of so many changes is not worth waiting for more
+GATHER_S: Final = 0.05  # after a smaller pass: a pass costs as much for one segment as for fifty
 IDLE_WAIT_S: Final = 1.0  # the worker is woken by what is kept; this is for what other programs put there
 RETRY_WAIT_S: Final = 0.5
 _GRANTS_CACHED: Final = 10_000
@@ -92,6 +94,8 @@ class Admitter:
                 continue
             if done.segments:
                 self._on_pass(done)
+                if done.changes < CHANGES_FULL:
+                    self._stopping.wait(GATHER_S)
             else:
                 self._wake.wait(IDLE_WAIT_S)
                 self._wake.clear()

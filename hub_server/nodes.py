@@ -21,6 +21,7 @@ from sync_protocol.change import FacilityCode, NodeId, is_facility_code
 from sync_protocol.envelope import Envelope, EnvelopeId
 from sync_protocol.errors import InvalidValue, NotAllowed, UnknownSender, WrongRecipient
 from sync_protocol.keys import Certificate, EnrolmentRequest, Grant, GrantId, Recipient, RecipientPublic, Verifier
+from sync_protocol.wire import Hello
 
 KEPT: Final = "kept"
 WAITING: Final = "waiting"
@@ -198,13 +199,44 @@ def register_again(connection: Connection, certificate: Certificate, signed: byt
 
 def find(connection: Connection, node: NodeId) -> KnownNode:
     """Raises UnknownSender."""
-    row = connection.execute(
-        "SELECT facility, name, signing_key, sealing_key, revoked_ms FROM node WHERE node = %s", (node,)
-    ).fetchone()
-    if row is None:
+    return known(find_all(connection, [node])[0])
+
+
+def find_all(connection: Connection, wanted: Sequence[NodeId]) -> list[KnownNode | None]:
+    """These nodes in this order; None for one that the hub does not know."""
+    rows = connection.execute(
+        "SELECT node, facility, name, signing_key, sealing_key, revoked_ms FROM node WHERE node = ANY(%b)",
+        (list(wanted),),
+        binary=True,
+    ).fetchall()
+    found = {
+        node: KnownNode(NodeId(node), FacilityCode(facility), name, Verifier(signing), sealing, revoked_ms is not None)
+        for node, facility, name, signing, sealing, revoked_ms in rows
+    }
+    return [found.get(node) for node in wanted]
+
+
+def known(found: KnownNode | None) -> KnownNode:
+    """Raises UnknownSender for none."""
+    if found is None:
         raise UnknownSender("the hub does not know this node", next_step="enrol it: hub enrol FACILITY")
-    facility, name, signing_key, sealing_key, revoked_ms = row
-    return KnownNode(node, FacilityCode(facility), name, Verifier(signing_key), sealing_key, revoked_ms is not None)
+    return found
+
+
+def note_seen(connection: Connection, seen: Sequence[tuple[NodeId, Hello, bytes]], now_ms: int) -> None:
+    """What HELLOs of different nodes told of their clocks and cursors, and the nonces that they are answered with."""
+    connection.execute(
+        "UPDATE node SET last_seen_ms = %s, clock_error_ms = coalesce(e, clock_error_ms),"
+        " cursor_position = p, nonce = h"
+        " FROM unnest(%b::bytea[], %b::bigint[], %b::bigint[], %b::bytea[]) AS seen (n, e, p, h) WHERE node = n",
+        (
+            now_ms,
+            [node for node, _, _ in seen],
+            [hello.wall_ms - now_ms if hello.wall_ms else None for _, hello, _ in seen],
+            [hello.cursor_position for _, hello, _ in seen],
+            [handed for _, _, handed in seen],
+        ),
+    )
 
 
 def revoke(connection: Connection, vault: Vault, node: NodeId, reason: str, now_ms: int) -> bool:
@@ -351,24 +383,29 @@ class ArrivalState:
     rows: tuple[tuple[int, str], ...]
 
 
-def states(connection: Connection, node: NodeId, segments: Sequence[EnvelopeId]) -> list[ArrivalState]:
-    """What the hub holds of these segments of this node; one that it does not hold is left out."""
-    if not segments:
-        return []
-    rows = connection.execute(
-        "SELECT a.segment, a.state, a.grant_id, q.row, q.reason FROM arrival a LEFT JOIN quarantine q"
-        " ON q.node = a.node AND q.segment = a.segment AND q.verdict = 'open'"
-        " WHERE a.node = %s AND a.segment = ANY(%s)",
-        (node, list(segments)),
-    ).fetchall()
-    found: dict[bytes, tuple[str, bytes, list[tuple[int, str]]]] = {}
-    for segment, state, grant, row, reason in rows:
-        entry = found.setdefault(bytes(segment), (state, bytes(grant), []))
-        if row is not None:
-            entry[2].append((row, reason))
+def states(connection: Connection, asked: Sequence[tuple[NodeId, Sequence[EnvelopeId]]]) -> list[list[ArrivalState]]:
+    """For each node, what the hub holds of these segments of it; one that it does not hold is left out."""
+    pairs = [(node, segment) for node, segments in asked for segment in segments]
+    found: dict[bytes, dict[bytes, tuple[str, bytes, list[tuple[int, str]]]]] = {}
+    if pairs:
+        rows = connection.execute(
+            "SELECT a.node, a.segment, a.state, a.grant_id, q.row, q.reason"
+            " FROM unnest(%b::bytea[], %b::bytea[]) AS named (n, s)"
+            " JOIN arrival a ON a.node = n AND a.segment = s"
+            " LEFT JOIN quarantine q ON q.node = a.node AND q.segment = a.segment AND q.verdict = 'open'",
+            ([node for node, _ in pairs], [segment for _, segment in pairs]),
+            binary=True,
+        ).fetchall()
+        for node, segment, state, grant, row, reason in rows:
+            entry = found.setdefault(node, {}).setdefault(segment, (state, grant, []))
+            if row is not None and (row, reason) not in entry[2]:
+                entry[2].append((row, reason))
     return [
-        ArrivalState(EnvelopeId(name), state, GrantId(grant), tuple(sorted(bad)))
-        for name, (state, grant, bad) in found.items()
+        [
+            ArrivalState(EnvelopeId(name), state, GrantId(grant), tuple(sorted(bad)))
+            for name, (state, grant, bad) in found.get(node, {}).items()
+        ]
+        for node, _ in asked
     ]
 
 

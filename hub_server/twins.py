@@ -10,6 +10,8 @@ A request that comes late or twice shows a nonce that was shown before, and says
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from hub_server.database import Connection
@@ -19,34 +21,66 @@ KEPT: Final = 32  # of a node's nonces: answers may be lost in a row
 KEPT_OF_THE_OTHER: Final = 8  # by which the other life would go on: it may lie on a shelf for long
 
 
-def note(connection: Connection, node: NodeId, shown: bytes, handed: bytes, now_ms: int) -> bool:
-    """Note what a HELLO shows and what its answer hands out. Whether it tells of a twin."""
-    row = connection.execute("SELECT shown_nonce, left_nonce FROM node WHERE node = %s FOR UPDATE", (node,)).fetchone()
-    if row is None:
-        return False
-    last, left = bytes(row[0]), bytes(row[1])
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A HELLO's nonce, and the one that its answer hands out."""
+
+    node: NodeId
+    shown: bytes
+    handed: bytes
+
+
+def note(connection: Connection, hellos: Sequence[Shown], now_ms: int) -> set[NodeId]:
+    """Note what HELLOs of different nodes show and what their answers hand out. Which of them tell of a twin.
+
+    The nodes' rows are locked by id, so that two hubs on one database do not wait for each other in a circle.
+    """
+    lives = {
+        NodeId(node): (last, left)
+        for node, last, left in connection.execute(
+            "SELECT node, shown_nonce, left_nonce FROM node WHERE node = ANY(%b) ORDER BY node FOR UPDATE",
+            ([one.node for one in hellos],),
+            binary=True,
+        ).fetchall()
+    }
+    known = [one for one in hellos if one.node in lives]
+    if not known:
+        return set()
+    named = [one.node for one in known]
+    moved: list[tuple[NodeId, bytes, bytes, bool]] = []
     fresh = connection.execute(
-        "UPDATE handed_nonce SET shown = true WHERE node = %s AND nonce = %s AND NOT shown RETURNING answered",
-        (node, shown),
-    ).fetchone()
-    is_twin = False
-    if fresh is not None:
-        answered = bytes(fresh[0])
+        "UPDATE handed_nonce SET shown = true FROM unnest(%b::bytea[], %b::bytea[]) AS told (n, x)"
+        " WHERE node = n AND nonce = x AND NOT shown RETURNING node, nonce, answered",
+        (named, [one.shown for one in known]),
+        binary=True,
+    ).fetchall()
+    for node, shown, answered in fresh:
+        last, left = lives[NodeId(node)]
         is_twin = answered != last and bool(left) and answered == left
         left = left if answered == last else last
+        lives[NodeId(node)] = (shown, left)
+        moved.append((NodeId(node), shown, left, is_twin))
+    if moved:
         connection.execute(
-            "UPDATE node SET shown_nonce = %s, left_nonce = %s, twins_ms = CASE WHEN %s THEN %s ELSE twins_ms END"
-            " WHERE node = %s",
-            (shown, left, is_twin, now_ms, node),
+            "UPDATE node SET shown_nonce = s, left_nonce = l, twins_ms = CASE WHEN t THEN %s ELSE twins_ms END"
+            " FROM unnest(%b::bytea[], %b::bytea[], %b::bytea[], %b::bool[]) AS moved (n, s, l, t) WHERE node = n",
+            (now_ms, *map(list, zip(*moved, strict=True))),
         )
     connection.execute(
-        "INSERT INTO handed_nonce (node, nonce, answered, shown) VALUES (%s, %s, %s, false)", (node, handed, shown)
+        "INSERT INTO handed_nonce (node, nonce, answered, shown)"
+        " SELECT n, h, s, false FROM unnest(%b::bytea[], %b::bytea[], %b::bytea[]) AS handed (n, h, s)",
+        (named, [one.handed for one in known], [one.shown for one in known]),
     )
-    connection.execute(
-        "DELETE FROM handed_nonce WHERE node = %s AND nonce NOT IN"
-        " (SELECT nonce FROM (SELECT nonce FROM handed_nonce WHERE node = %s ORDER BY seq DESC LIMIT %s) newest"
-        " UNION ALL SELECT nonce FROM (SELECT nonce FROM handed_nonce WHERE node = %s AND answered = %s AND answered <> ''"
-        " ORDER BY seq DESC LIMIT %s) other_life)",
-        (node, node, KEPT, node, left, KEPT_OF_THE_OTHER),
-    )
-    return is_twin
+    connection.execute(_FORGET, (named, [lives[one.node][1] for one in known], KEPT, KEPT_OF_THE_OTHER))
+    return {node for node, _, _, is_twin in moved if is_twin}
+
+
+_FORGET: Final = (
+    "DELETE FROM handed_nonce gone USING ("
+    "SELECT node, nonce, beside, row_number() OVER (PARTITION BY node ORDER BY seq DESC) AS age,"
+    " row_number() OVER (PARTITION BY node, beside ORDER BY seq DESC) AS age_beside FROM ("
+    "SELECT h.node, h.nonce, h.seq, h.answered = l AND h.answered <> '' AS beside"
+    " FROM unnest(%b::bytea[], %b::bytea[]) AS told (n, l) JOIN handed_nonce h ON h.node = n) kept) aged"
+    " WHERE gone.node = aged.node AND gone.nonce = aged.nonce AND age > %s AND NOT (beside AND age_beside <= %s)"
+)
+"""Of each node all but the newest, and the newest that answer the nonce of its other life."""

@@ -1,0 +1,57 @@
+"""Each benchmark runs, with real parts and tiny sizes, and tells its figures. No time is asserted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import exchange, grow, ingest, memory
+from bench.figures import Figure
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not below pytest's own, which PostgreSQL's user cannot pass through where this runs as root."""
+    made = Path(tempfile.mkdtemp(prefix="health-sync-bench-"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def told(figures: list[Figure]) -> dict[str, Figure]:
+    for one in figures:
+        assert {"bench", "figure", "value", "unit"} <= set(json.loads(one.as_json()))
+    return {one.figure: one for one in figures}
+
+
+def test_exchange_answers_every_node_and_admits_everything(folder: Path) -> None:
+    found = told(exchange.run(folder, 1, count=12))
+    assert found["answered"].value > 0
+    assert found["answered"].ratio is not None
+    assert found["told to come later"].value == 0
+    peaks = told(memory.of_hub("exchange", folder))
+    assert peaks["hub, exchange"].value > 20  # a Python with its libraries holds more
+
+
+def test_ingest_goes_on_behind_records_that_are_stored_already(folder: Path) -> None:
+    found = told(ingest.run(folder, 1, 400, stored=800))
+    assert found["behind 800 records"].baseline == found["admitted and readable"].value
+
+
+def test_grow_measures_each_size_against_the_smallest(folder: Path) -> None:
+    found = told(grow.run(folder, sizes=(60, 200), turns=2))
+    for what in ("a sync with 50 new records", "one record saved", "one patient found"):
+        assert found[f"{what}, at 60"].ratio == 1
+        assert found[f"{what}, at 200"].value > 0
+    assert found["1,000 consultations at the hub"].value > 0
+
+
+def test_memory_watches_each_command_of_a_node(folder: Path) -> None:
+    found = told(memory.run(folder, records=100, large=300))
+    assert len(found) == 8
+    assert all(one.value > 20 for one in found.values())
