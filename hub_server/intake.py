@@ -15,7 +15,7 @@ from typing import Final
 
 import psycopg
 
-from hub_server import nodes, subscriptions
+from hub_server import grants, nodes, subscriptions
 from hub_server.database import Connection
 from hub_server.nodes import ADMITTED, QUARANTINED, WAITING, Verdict, Waiting
 from hub_server.receiving import Incoming
@@ -197,7 +197,7 @@ class Admitter:
             if len(self._grants) + len(missing) > _GRANTS_CACHED:
                 self._grants.clear()
                 missing = list(names)
-            self._grants.update(nodes.grants(connection, self._store.vault, missing))
+            self._grants.update(grants.of_nodes(connection, self._store.vault, missing))
 
 
 def _refusal(change: Change, one: Waiting) -> str:

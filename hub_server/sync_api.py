@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from hub_server import ahead, answers, feed, nodes
+from hub_server import ahead, answers, feed, grants, nodes
 from hub_server.answers import Asking, Standing
 from hub_server.database import Connection
 from hub_server.gate import Gate, Stay, retry_after_s
@@ -185,7 +185,7 @@ class SyncEdge:
     def _keep_grant(self, node: KnownNode, payload: bytes) -> None:
         try:
             with self._store.database.transaction() as connection:
-                nodes.keep_grant(connection, self._store.vault, node, payload, self._now_ms())
+                grants.keep(connection, self._store.vault, node, payload, self._now_ms())
         except TheirBytes as error:  # it is as if it had not come: HEADS names what is missing
             log.warning("grant_refused", node=node.node.hex(), code=error.code)
         self._wake()
@@ -202,7 +202,7 @@ class SyncEdge:
         told = await self._told.ask(asking)
         first: list[Envelope] = []
         pages: list[Envelope] = []
-        grants: list[bytes] = []
+        frames: list[bytes] = []
         notices = [*_refusals(exchange), *_quarantined(told.states)]
         if node.revoked:
             notices.append(Notice(NoticeKind.REVOKED, b"", reason="E_REVOKED"))
@@ -210,7 +210,7 @@ class SyncEdge:
             notices.append(Notice(NoticeKind.CURSOR, b"", reason="E_CURSOR", position=told.head.position))
         elif told.head.position > hello.cursor_position and not node.revoked:
             limit_bytes = inside.room_for_answer(min(hello.max_answer_bytes or DEFAULT_ANSWER_BYTES, MAX_ANSWER_BYTES))
-            first, pages, grants = await run_in_threadpool(self._behind, asking, told.head, limit_bytes)
+            first, pages, frames = await run_in_threadpool(self._behind, asking, told.head, limit_bytes)
         if told.is_twin:
             log.warning("twins", node=node.node.hex())
             notices.append(Notice(NoticeKind.TWINS, b"", reason="E_TWINS"))
@@ -228,19 +228,19 @@ class SyncEdge:
             keys_serial=self._store.vault.identity.serial,
         )
         return hub.answer(
-            heads, self._store.vault.identity.signing, notices=notices, grants=grants, pages=pages, ahead=first
+            heads, self._store.vault.identity.signing, notices=notices, grants=frames, pages=pages, ahead=first
         )
 
     def _behind(self, asking: Asking, head: Cursor, limit: int) -> tuple[list[Envelope], list[Envelope], list[bytes]]:
         """What the node lacks: what a new device gets first, or pages after the cursor; and the grant if it is new."""
         with self._store.database.transaction() as connection:
-            grant, frame = nodes.hub_grant(connection, self._store.vault, asking.node, self._now_ms())
-            grants = [] if asking.hello.hub_grant == grant.id else [frame]
+            grant, frame = grants.to_node(connection, self._store.vault, asking.node, self._now_ms())
+            frames = [] if asking.hello.hub_grant == grant.id else [frame]
             facility = asking.node.facility
             mark = ahead.wanted(connection, facility, asking.hello.ahead, head) if asking.cursor.position == 0 else None
             if mark is not None:
-                return ahead.pages(connection, self._store, facility, mark, head, grant, limit), [], grants
-            return [], self._pages(connection, asking, head, grant, limit), grants
+                return ahead.pages(connection, self._store, facility, mark, head, grant, limit), [], frames
+            return [], self._pages(connection, asking, head, grant, limit), frames
 
     def _pages(self, connection: Connection, asking: Asking, head: Cursor, grant: Grant, limit: int) -> list[Envelope]:
         """Pages after the cursor up to the head, as many as the limit in bytes allows; at least one."""

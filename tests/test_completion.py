@@ -18,7 +18,7 @@ import pytest
 
 PROGRAMS: Final = Path(sys.executable).parent
 FORGET_LINE: Final = "\x03"  # Ctrl-C: a new prompt
-PATIENCE_S: Final = 20.0  # some 0.8 s on an idle machine; the rest is for what else runs beside the tests
+PATIENCE_S: Final = 60.0  # some 0.8 s on an idle machine; the rest is for what else runs beside the tests
 
 WATCHED: Final = """
 import sys

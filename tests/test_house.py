@@ -97,6 +97,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "vault": 40,
         "twins": 30,
         "rotation": 50,
+        "grants": 52,
         "nodes": 50,
         "ahead": 70,
         "answers": 55,
@@ -161,7 +162,8 @@ DOORS: Final[dict[str, frozenset[str]]] = {
     "sqlmodel": _NODE_SQL | _HUB_SQL,
     "alembic": frozenset({"hwc_node.migrations", "hub_server.migrations", "hub_server.database"}),
     "psycopg": frozenset(
-        f"hub_server.{room}" for room in "postgres database audit feed people queue nodes store intake backup".split()
+        f"hub_server.{room}"
+        for room in "postgres database audit feed people queue nodes grants store intake backup".split()
     ),
 }
 COMES_WITH: Final = {"sqlalchemy": "sqlmodel", "starlette": "fastapi"}  # what is imported -> what declares it

@@ -27,7 +27,13 @@ from sync_protocol.fhir.names import Section
 from sync_protocol.fhir.reading import Reader
 
 LABEL: Final = "fhir document"
-DIRECTORY: Final = frozenset({"person", "facility"})  # of the staff: no patient's document
+LEFT_OUT: Final = frozenset(
+    {
+        *("person", "facility"),  # the directory of staff
+        *("patient_card", "subscription", "subscription_decision", "erasure"),  # who may see what; a card is a secret
+    }
+)
+"""Kinds that stand in no patient's document."""
 NOTES: Final = ("history", "examination", "plan", "advice", "refer_onward")  # told to who reads the document itself
 _XML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _NO_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -50,7 +56,7 @@ WELLNESS: Final = Form("WellnessRecord", "Wellness Record", "")
 def bundles(entries: Iterable[Entry]) -> Iterator[Json]:
     """The documents of one patient. Entries of the directory of staff, and those that say nothing, are passed over."""
     every = sorted(
-        (one for one in entries if one.key.kind not in DIRECTORY and (one.fields or one.at is not None)),
+        (one for one in entries if one.key.kind not in LEFT_OUT and (one.fields or one.at is not None)),
         key=lambda one: (one.saved_at, one.key.kind, one.key.record),
     )
     patient = [one for one in every if one.key.kind == "patient"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from hub_server import nodes
+from hub_server import grants, nodes
 from hub_server.store import Store
 from sync_protocol import envelope, keys, segment
 from sync_protocol.change import Change, FacilityCode
@@ -263,7 +263,7 @@ def test_a_grant_for_the_recovery_key_is_kept_only_as_its_makers(hub: HubWorld) 
         grant = keys.Grant(os.urandom(32), direction, hub.vault.identity.environment)
         frame = keys.seal_grant(grant, maker, node.identity, recovery, keys.ROLE_RECOVERY, NOW_MS, keys.hpke_seal)
         with hub.database.transaction() as connection, pytest.raises(NotAllowed):
-            nodes.keep_grant(connection, hub.vault, nodes.find(connection, node.node), frame, NOW_MS)
+            grants.keep(connection, hub.vault, nodes.find(connection, node.node), frame, NOW_MS)
     frame = keys.seal_grant(node.grant, node.node, node.identity, recovery, keys.ROLE_RECOVERY, NOW_MS, keys.hpke_seal)
     with hub.database.transaction() as connection:
-        assert nodes.keep_grant(connection, hub.vault, nodes.find(connection, node.node), frame, NOW_MS) is None
+        assert grants.keep(connection, hub.vault, nodes.find(connection, node.node), frame, NOW_MS) is None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fhir.resources.R4B.bundle import Bundle
 from hypothesis import given
+from hypothesis import strategies as st
 
 from sync_protocol import documents
 from sync_protocol.fhir import names, writing
@@ -220,3 +221,11 @@ def test_an_edit_elsewhere_is_read_over_what_we_said(edited: str, before: str, a
     read = Reader(FACILITY).read(json.loads(text.replace(before, after)))
     said = {name: value for line in read.lines for name, value in line["fields"].items()}
     assert said[edited] in ("eye", "work <at> home")
+
+
+@given(entries(), st.sampled_from(["patient_card", "subscription", "subscription_decision"]))
+def test_who_may_see_a_patient_and_the_cards_secret_stand_in_no_document(every: list[Entry], kind: str) -> None:
+    secret = Entry(
+        Key(kind, b"another record i"), FACILITY, PATIENT, None, {"secret": "S3CRET", "card": "S3CRET"}, "", ""
+    )
+    assert "S3CRET" not in json.dumps(list(writing.bundles([*every, secret])))

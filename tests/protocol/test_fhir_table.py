@@ -40,7 +40,7 @@ def places() -> dict[str, dict[str, list[str]]]:
 
 
 PLACES: Final = places()
-KINDS: Final = sorted(kind for kind in schema.KINDS if kind not in writing.DIRECTORY)
+KINDS: Final = sorted(kind for kind in schema.KINDS if kind not in writing.LEFT_OUT)
 
 
 def probe(row: Field) -> Any:

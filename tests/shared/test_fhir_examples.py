@@ -87,10 +87,18 @@ LEFT: Final[dict[str, set[str]]] = {
 """File -> what of it is not taken: the resource's number in its Bundle, its type, and the path."""
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with make_home(tmp_path_factory.mktemp("examples")).open() as opened:
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with make_home(tmp_path).open() as opened:
         yield opened
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """With every example in it."""
+    for name in TAKEN:
+        take(store, FOLDER / name)
+    return store
 
 
 def take(store: Store, file: Path) -> list[dict[str, Any]]:
@@ -123,15 +131,15 @@ def test_every_example_goes_in_and_what_is_not_taken_is_listed(store: Store) -> 
         assert {one["verdict"] for one in again} <= {"unchanged", "not_ours", "not_taken"}
 
 
-def test_the_order_of_the_files_makes_no_other_records(store: Store) -> None:
+def test_the_order_of_the_files_makes_no_other_records(filled: Store) -> None:
     """The examples contradict each other on the patient's sex, so that field may change, and nothing is made."""
     for name in reversed(TAKEN):
-        answers = take(store, FOLDER / name)
+        answers = take(filled, FOLDER / name)
         assert {one["verdict"] for one in answers} <= {"unchanged", "changed", "not_ours", "not_taken"}
 
 
-def test_what_they_say_is_there(store: Store) -> None:
-    held = list(map(views.export_line, store.records()))
+def test_what_they_say_is_there(filled: Store) -> None:
+    held = list(map(views.export_line, filled.records()))
     patient = next(line for line in held if line["fields"].get("abha") == "22-7225-4829-5255")
     assert patient["fields"]["name"] == "ABC"
     assert patient["fields"]["birth"] == {"date": "1981-01-12", "precision": "day"}
@@ -159,6 +167,6 @@ def test_what_they_say_is_there(store: Store) -> None:
     assert "Ordered: Fasting lipid profile" in asked
 
 
-def test_no_scanned_document_is_kept(store: Store) -> None:
-    for line in map(views.export_line, store.records()):
+def test_no_scanned_document_is_kept(filled: Store) -> None:
+    for line in map(views.export_line, filled.records()):
         assert "JVBERi0" not in json.dumps(line)  # how every embedded PDF begins
