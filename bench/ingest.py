@@ -92,7 +92,7 @@ def _round(hub: HubPlace, folder: Path, number: int, records: int, *, alone: boo
 
 def store_many(hub: HubPlace, records: int) -> None:
     """Other centres' records, sealed, sent and admitted: so many at the hub when this returns."""
-    each = min(STORED_A_NODE, records)
+    each = max(1, min(STORED_A_NODE, records))
     with (
         crowd.opened_hub(hub) as (database, vault),
         database_url(hub) as url,

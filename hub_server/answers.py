@@ -14,6 +14,7 @@ from hub_server import feed, nodes, twins
 from hub_server.database import Connection
 from hub_server.nodes import ArrivalState, KnownNode
 from hub_server.twins import Shown
+from sync_protocol.change import NodeId
 from sync_protocol.envelope import EnvelopeId
 from sync_protocol.feed_page import Cursor, Position
 from sync_protocol.wire import Hello
@@ -62,8 +63,24 @@ def tell(connection: Connection, asking: Sequence[Asking], now_ms: int) -> list[
     shown = [Shown(one.node.node, one.hello.nonce, nonce) for one, nonce in zip(asking, nonces, strict=True)]
     twin = twins.note(connection, shown, now_ms)
     seen = [(one.node.node, one.hello, nonce) for one, nonce in zip(asking, nonces, strict=True)]
-    nodes.note_seen(connection, seen, now_ms)
+    _note_seen(connection, seen, now_ms)
     return [
         Standing(states[at], heads[one.node.facility], on_feed[at], one.node.node in twin, nonces[at])
         for at, one in enumerate(asking)
     ]
+
+
+def _note_seen(connection: Connection, seen: Sequence[tuple[NodeId, Hello, bytes]], now_ms: int) -> None:
+    """What HELLOs of different nodes told of their clocks and cursors, and the nonces that they are answered with."""
+    connection.execute(
+        "UPDATE node SET last_seen_ms = %s, clock_error_ms = coalesce(e, clock_error_ms),"
+        " cursor_position = p, nonce = h"
+        " FROM unnest(%b::bytea[], %b::bigint[], %b::bigint[], %b::bytea[]) AS seen (n, e, p, h) WHERE node = n",
+        (
+            now_ms,
+            [node for node, _, _ in seen],
+            [hello.wall_ms - now_ms if hello.wall_ms else None for _, hello, _ in seen],
+            [hello.cursor_position for _, hello, _ in seen],
+            [handed for _, _, handed in seen],
+        ),
+    )

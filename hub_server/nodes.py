@@ -21,7 +21,6 @@ from sync_protocol.change import FacilityCode, NodeId, is_facility_code
 from sync_protocol.envelope import Envelope, EnvelopeId
 from sync_protocol.errors import InvalidValue, NotAllowed, UnknownSender, WrongRecipient
 from sync_protocol.keys import Certificate, EnrolmentRequest, GrantId, Recipient, RecipientPublic, Verifier
-from sync_protocol.wire import Hello
 
 KEPT: Final = "kept"
 WAITING: Final = "waiting"
@@ -221,22 +220,6 @@ def known(found: KnownNode | None) -> KnownNode:
     if found is None:
         raise UnknownSender("the hub does not know this node", next_step="enrol it: hub enrol FACILITY")
     return found
-
-
-def note_seen(connection: Connection, seen: Sequence[tuple[NodeId, Hello, bytes]], now_ms: int) -> None:
-    """What HELLOs of different nodes told of their clocks and cursors, and the nonces that they are answered with."""
-    connection.execute(
-        "UPDATE node SET last_seen_ms = %s, clock_error_ms = coalesce(e, clock_error_ms),"
-        " cursor_position = p, nonce = h"
-        " FROM unnest(%b::bytea[], %b::bigint[], %b::bigint[], %b::bytea[]) AS seen (n, e, p, h) WHERE node = n",
-        (
-            now_ms,
-            [node for node, _, _ in seen],
-            [hello.wall_ms - now_ms if hello.wall_ms else None for _, hello, _ in seen],
-            [hello.cursor_position for _, hello, _ in seen],
-            [handed for _, _, handed in seen],
-        ),
-    )
 
 
 def revoke(connection: Connection, vault: Vault, node: NodeId, reason: str, now_ms: int) -> bool:
