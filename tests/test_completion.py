@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 PROGRAMS: Final = Path(sys.executable).parent
-FORGET_LINE: Final = "\x03"  # Ctrl-C: a new prompt
+FORGET_LINE: Final = "\x15"  # Ctrl-U. Not Ctrl-C, which is ignored in what was started in the background
 PATIENCE_S: Final = 60.0  # some 0.8 s on an idle machine; the rest is for what else runs beside the tests
 
 WATCHED: Final = """
@@ -91,7 +91,7 @@ def test_a_tab_completes_in_a_real_bash(tmp_path: Path) -> None:
             ("hub quarantine rel", "hub quarantine release "),
         ):
             bash.type(f"{typed}\t", completed)
-            bash.type(FORGET_LINE, "> ")
+            bash.type(f"{FORGET_LINE}echo fre''sh\n", "fresh")
     finally:
         bash.close()
     assert not home.exists()
