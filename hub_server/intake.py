@@ -83,11 +83,13 @@ class Admitter:
 
     def run(self, now_ms: Callable[[], int], on_error: Callable[[Exception], None]) -> None:
         """Admit until `stop`: the body of the worker's thread. A database that is away is tried again."""
+        idle = True  # at first, for what another program left
         while not self._stopping.is_set():
             try:
                 done = self.admit_once(now_ms())
-                if done.due or not done.segments:
+                if done.due or idle:
                     subscriptions.settle(self._store, now_ms())
+                idle = False
             except (HealthSyncError, psycopg.Error, OSError) as error:
                 on_error(error)
                 self._stopping.wait(RETRY_WAIT_S)
@@ -97,7 +99,7 @@ class Admitter:
                 if done.changes < CHANGES_FULL:
                     self._stopping.wait(GATHER_S)
             else:
-                self._wake.wait(IDLE_WAIT_S)
+                idle = not self._wake.wait(IDLE_WAIT_S)
                 self._wake.clear()
 
     # -- one pass

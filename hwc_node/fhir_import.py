@@ -10,16 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
-from hwc_node.line_import import BATCH_LINES, ImportRules, LineImport, LineResult, Verdict, parse_json
+from hwc_node.line_import import BATCH_LINES, NOT_TAKEN, ImportRules, LineImport, LineResult, Verdict, parse_json
 from hwc_node.store import Store
 from sync_protocol.change import PersonId
 from sync_protocol.errors import HealthSyncError, Malformed, TooLarge
 from sync_protocol.fhir.reading import MAX_BYTES, Reader
 from sync_protocol.fhir.taking import NotTaken
-
-NOT_TAKEN: Final = "not_taken"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from sync_protocol.merge import Record
 from sync_protocol.schema import Writer
 
 BATCH_LINES: Final = 64  # one fsync for all of them; at 2,000 lines/s a batch waits for 30 ms
+NOT_TAKEN: Final = "not_taken"  # the verdict of what has no place here, beside those of records
 CONSENT: Final = "consent"
 REPEATABLE: Final = re.compile(r"[a-z_]{1,40}")  # the form of a kind: what else stands there is not repeated
 

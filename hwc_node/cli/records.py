@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Protocol
 
 import typer
 from rich.progress import Progress
@@ -14,12 +14,10 @@ from hwc_node import views
 from hwc_node.cli import console, opening, reading, words
 from hwc_node.cli.opening import AsJson, Desk
 from hwc_node.cli.reading import InputLine, Pause
-from hwc_node.fhir_import import NOT_TAKEN, Answer, FhirImport, Left
-from hwc_node.line_import import BATCH_LINES, ImportRules, LineImport, Verdict
+from hwc_node.line_import import BATCH_LINES, NOT_TAKEN, ImportRules, LineImport, LineResult, Verdict
 from sync_protocol import documents, schema
 from sync_protocol.change import PatientId
 from sync_protocol.errors import InvalidValue, OurFault
-from sync_protocol.fhir.reading import MAX_BYTES
 from sync_protocol.schema import Field, Kind
 
 TOLD_REFUSALS = 5  # on stderr; stdout has them all
@@ -73,25 +71,27 @@ def import_command(
         raise typer.Exit(console.Status.ERROR)
 
 
+class Answer(Protocol):
+    """What an import says of a line: what became of a record, or what was not taken."""
+
+    def as_json(self) -> dict[str, Any]: ...
+
+
 Taking = Callable[[Sequence[tuple[int, bytes | None]], int], Sequence[Answer]]
 
 
 def _take_all(
     at: Desk, opened: BinaryIO, bar: Progress, rules: ImportRules, form: Format, counts: Counter[str]
 ) -> None:
-    if form is Format.FHIR:
-        take: Taking = FhirImport(at.store, at.person, rules).take
-        items = reading.values(opened, MAX_BYTES)
-    else:
-        take = LineImport(at.store, at.person, rules).take
-        items = reading.lines(opened)
+    take, items = _taking(at, opened, rules, form)
     total = reading.size_bytes(opened)
     task = bar.add_task("importing", total=total, said="")
     for batch, end_bytes in _batches(items):
         for answer in take(batch, opening.now_ms()):
             _tell_refusal(answer, counts)
-            counts[_verdict(answer)] += 1
-            console.line(answer.as_json())
+            told = answer.as_json()
+            counts[told["verdict"]] += 1
+            console.line(told)
         console.flush()
         whole = f" of {words.size(total)}" if total is not None else ""
         bar.update(
@@ -99,8 +99,13 @@ def _take_all(
         )
 
 
-def _verdict(answer: Answer) -> str:
-    return NOT_TAKEN if isinstance(answer, Left) else answer.verdict.value
+def _taking(at: Desk, opened: BinaryIO, rules: ImportRules, form: Format) -> tuple[Taking, Iterable[InputLine | Pause]]:
+    if form is Format.JSON:
+        return LineImport(at.store, at.person, rules).take, reading.lines(opened)
+    from hwc_node.fhir_import import FhirImport  # its tables take 3 MB of every other command
+    from sync_protocol.fhir.reading import MAX_BYTES
+
+    return FhirImport(at.store, at.person, rules).take, reading.values(opened, MAX_BYTES)
 
 
 def _batches(items: Iterable[InputLine | Pause]) -> Iterator[tuple[list[tuple[int, bytes | None]], int]]:
@@ -121,7 +126,7 @@ def _batches(items: Iterable[InputLine | Pause]) -> Iterator[tuple[list[tuple[in
 
 
 def _tell_refusal(answer: Answer, counts: Counter[str]) -> None:
-    if isinstance(answer, Left) or answer.verdict is not Verdict.REFUSED or answer.error is None:
+    if not isinstance(answer, LineResult) or answer.verdict is not Verdict.REFUSED or answer.error is None:
         return
     told = counts[Verdict.REFUSED.value]
     if told < TOLD_REFUSALS:
