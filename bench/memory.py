@@ -108,12 +108,13 @@ def run_to_its_end(words: list[str], environment: Mapping[str, str], given: Path
 
 
 def of_hub(name: str, folder: Path) -> list[Figure]:
-    """What the hubs of a benchmark held at most, and the largest of their PostgreSQL's processes."""
+    """What the programs of a benchmark's hubs held at most, and the largest of their PostgreSQL's processes."""
     told = [json.loads(file.read_text()) for file in folder.glob(f"**/{PEAKS_FILE}")]
     if not told:
         return []
-    hub, postgres = (max(one[part] for one in told) for part in ("hub_mb", "postgres_mb"))
+    hub, worker, postgres = (max(one[part] for one in told) for part in ("hub_mb", "worker_mb", "postgres_mb"))
     return [
         Figure("memory", f"hub, {name}", hub, "MB", HUB_LIMIT_MB, "limit"),
+        Figure("memory", f"hub's admitting program, {name}", worker, "MB", HUB_LIMIT_MB, "limit"),
         Figure("memory", f"PostgreSQL's largest process, {name}", postgres, "MB"),
     ]

@@ -16,7 +16,7 @@ def peak_mb(pid: int) -> float:
 
 
 def peak_of_children_mb(parent: int) -> float:
-    """The largest of a process's children: PostgreSQL's backends; each counts what it touched of the shared buffers."""
+    """The largest of a process's children; PostgreSQL's count what each touched of the shared buffers."""
     found = [0.0]
     for status in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError):

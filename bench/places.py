@@ -116,7 +116,11 @@ class HubPlace(Place):
 
     def _note_peaks(self, server: int) -> None:
         postgres = hub_postgres.status(hub_settings.load(None, self.environment)).pid
-        told = {"hub_mb": peak_mb(server), "postgres_mb": peak_of_children_mb(postgres) if postgres else 0.0}
+        told = {
+            "hub_mb": peak_mb(server),
+            "worker_mb": peak_of_children_mb(server),
+            "postgres_mb": peak_of_children_mb(postgres) if postgres else 0.0,
+        }
         (self.folder / PEAKS_FILE).write_text(json.dumps(told))
 
 

@@ -8,11 +8,10 @@ documentation, no address, header or body of a request is logged; a route is cou
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +24,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub_server import registry
-from hub_server.intake import Admitted, Admitter
+from hub_server.clock import wall_ms
+from hub_server.intake import Admitted
 from hub_server.scheduler import Clockwork
 from hub_server.store import Store
-from hub_server.sync_api import SyncEdge, make_router, wall_ms
-from sync_protocol.errors import HealthSyncError
+from hub_server.sync_api import SyncEdge, make_router
+from hub_server.workers import Workers
 
-MAX_WORKERS: Final = 8  # each holds a connection; more do not help, since feeds are locked while they are written
-WORKER_STOP_S: Final = 60.0  # one pass, at worst on a slow disk
 ROUTES: Final = ("/v1/sync", "/v1/enrol", "/v1/keys", "/healthz", "/readyz", "/metrics")
 MAX_REQUEST_S: Final = (
     900.0  # the largest request on the slowest link takes a few minutes; nothing is waited for longer
@@ -45,10 +43,10 @@ log = structlog.get_logger("hub.app")
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """What the application is made of. workers: admitting threads; server_log: of the hub's own PostgreSQL, if any."""
+    """What the application is made of. workers: who admits; server_log: of the hub's own PostgreSQL, if any."""
 
     store: Store
-    workers: int = 1
+    workers: Workers
     now_ms: Callable[[], int] = wall_ms
     max_request_s: float = MAX_REQUEST_S
     server_log: Path | None = None
@@ -107,41 +105,9 @@ class Metrics:
             quarantined=done.quarantined,
         )
 
-    def failed(self, error: Exception) -> None:
-        name = error.code if isinstance(error, HealthSyncError) else type(error).__name__
+    def failed(self, name: str) -> None:
         self.failures.labels(name).inc()
         log.warning("admission_failed", error=name)
-
-
-@dataclass(slots=True)
-class Workers:
-    """The admitting threads of one process."""
-
-    admitters: list[Admitter]
-    threads: list[threading.Thread] = field(default_factory=list)
-
-    def start(self, now_ms: Callable[[], int], on_error: Callable[[Exception], None]) -> None:
-        for number, admitter in enumerate(self.admitters):
-            thread = threading.Thread(
-                target=admitter.run, args=(now_ms, on_error), name=f"admitter-{number}", daemon=True
-            )
-            thread.start()
-            self.threads.append(thread)
-
-    def wake(self) -> None:
-        for admitter in self.admitters:
-            admitter.wake()
-
-    @property
-    def alive(self) -> bool:
-        return len(self.threads) == len(self.admitters) and all(thread.is_alive() for thread in self.threads)
-
-    def stop(self) -> None:
-        """Each ends its pass; what is not admitted is kept and admitted at the next start."""
-        for admitter in self.admitters:
-            admitter.stop()
-        for thread in self.threads:
-            thread.join(WORKER_STOP_S)
 
 
 class _Counting:
@@ -183,33 +149,32 @@ class _Counting:
 def make_app(hub: Hub) -> FastAPI:
     """The application; its workers and its clockwork run while it does."""
     metrics = Metrics(hub.store)
-    workers = Workers([Admitter(hub.store, metrics.admitted) for _ in range(max(1, min(hub.workers, MAX_WORKERS)))])
     with hub.store.database.transaction() as connection:
         epoch = registry.epoch(connection)
-    edge = SyncEdge(hub.store, workers.wake, hub.now_ms, epoch)
+    edge = SyncEdge(hub.store, hub.workers.wake, hub.now_ms, epoch)
     clockwork = Clockwork(hub.store, hub.now_ms, hub.server_log)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        workers.start(hub.now_ms, metrics.failed)
+        await run_in_threadpool(hub.workers.start, metrics.admitted, metrics.failed)
         clockwork.start()
-        log.info("started", workers=len(workers.admitters))
+        log.info("started")
         try:
             yield
         finally:
             await run_in_threadpool(edge.close)
-            await run_in_threadpool(workers.stop)
+            await run_in_threadpool(hub.workers.stop)
             await run_in_threadpool(clockwork.stop)
             log.info("stopped")
 
     app = FastAPI(title="hub", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.include_router(make_router(edge, hub.store))
-    _add_health(app, hub, workers, metrics)
+    _add_health(app, hub, metrics)
     app.add_middleware(_Counting, metrics=metrics, limit_s=hub.max_request_s)
     return app
 
 
-def _add_health(app: FastAPI, hub: Hub, workers: Workers, metrics: Metrics) -> None:
+def _add_health(app: FastAPI, hub: Hub, metrics: Metrics) -> None:
     @app.get("/healthz")
     async def healthz() -> Response:
         return Response("alive\n", media_type="text/plain")
@@ -218,8 +183,8 @@ def _add_health(app: FastAPI, hub: Hub, workers: Workers, metrics: Metrics) -> N
     async def readyz() -> Response:
         if not await run_in_threadpool(hub.store.database.is_ready):
             return Response("the database does not answer\n", 503, media_type="text/plain")
-        if not workers.alive:
-            return Response("an admitting worker has died\n", 503, media_type="text/plain")
+        if not hub.workers.alive:
+            return Response("an admitting worker is not there\n", 503, media_type="text/plain")
         return Response("ready\n", media_type="text/plain")
 
     @app.get("/metrics")

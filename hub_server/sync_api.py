@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from hub_server import ahead, answers, feed, grants, nodes
 from hub_server.answers import Asking, Standing
+from hub_server.clock import wall_ms
 from hub_server.database import Connection
 from hub_server.gate import Gate, Stay, retry_after_s
 from hub_server.keeper import Keeper
@@ -314,11 +314,6 @@ def _quarantined(states: Sequence[ArrivalState]) -> list[Notice]:
             parts = [rows[at : at + _ROWS_A_NOTICE] for at in range(0, len(rows), _ROWS_A_NOTICE)] or [[]]
             notices += [Notice(NoticeKind.QUARANTINED, b"", one.segment, part, reason) for part in parts]
     return notices
-
-
-def wall_ms() -> int:
-    """The hub's clock, in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 async def _unstalled(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

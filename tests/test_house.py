@@ -80,6 +80,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
     },
     "hub_server": {
         "config": 10,
+        "clock": 10,
         "tables": 10,
         "pg_programs": 10,
         "files": 10,
@@ -108,6 +109,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "subscriptions": 65,
         "intake": 70,
         "keeper": 70,
+        "workers": 72,
         "registry": 70,
         "stats": 70,
         "erasure": 72,
@@ -118,6 +120,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "extracts": 80,
         "checkup": 80,
         "scheduler": 85,
+        "admitting": 85,
         "web": 85,
         "app": 90,
         "cli": 100,
@@ -183,7 +186,7 @@ SQLITE_OF_ITS_OWN: Final = frozenset({"sqlite3", "_sqlite3"})  # two copies of S
 # Who asks what time it is; all others are told. (A monotonic clock, for waiting, is anybody's.)
 CLOCK_ROOMS: Final = frozenset(
     {f"hwc_node.{room}" for room in ("web", "cli", "scheduler", "sync")}
-    | {f"hub_server.{room}" for room in ("web", "cli", "scheduler", "sync_api", "app")}
+    | {f"hub_server.{room}" for room in ("web", "cli", "scheduler", "clock")}
 )
 CLOCKS: Final = frozenset({"time.time", "time.time_ns", "now", "utcnow", "today"})
 

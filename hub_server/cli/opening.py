@@ -12,7 +12,6 @@ import os
 import pwd
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ import typer
 from hub_server import config as settings
 from hub_server import people, postgres, recovery
 from hub_server.cli import console
+from hub_server.clock import wall_ms
 from hub_server.config import HubConfig, make_folders
 from hub_server.database import Database
 from hub_server.ledger import Ledger
@@ -130,7 +130,7 @@ def _purpose(function: Callable[..., None]) -> str:
 
 def now_ms() -> int:
     """The wall clock."""
-    return time.time_ns() // 1_000_000
+    return wall_ms()
 
 
 def configured(**flags: str | int | bool | Path | None) -> HubConfig:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import gc
 import os
 import signal
 import socket
@@ -22,16 +21,18 @@ import typer
 import uvicorn
 
 from hub_server import logs
-from hub_server.app import MAX_WORKERS, Hub, make_app
+from hub_server.app import Hub, make_app
 from hub_server.cli import console, opening
 from hub_server.cli.opening import AsJson
+from hub_server.clock import wall_ms
 from hub_server.config import HubConfig, make_folders
+from hub_server.workers import Access, Programs, Threads, collect_seldom
 from sync_protocol.errors import OurFault
 
 BACKLOG: Final = 512  # a district's centres knocking at once after an outage
 MAX_CONNECTIONS: Final = 800  # most of them idle; `gate` bounds requests, this keeps below the usual 1024 open files
 KEEP_ALIVE_S: Final = 30  # a 2G link stalls; a request line a minute apart is another request
-COLLECT_AFTER_OBJECTS: Final = 50_000  # some 10 MB that a cycle can hold for a while
+MAX_WORKERS: Final = 8  # each holds a connection; more do not help, since feeds are locked while they are written
 STOP_TIMEOUT_S: Final = 20  # for requests that are under way
 
 
@@ -41,7 +42,15 @@ def serve(
         int | None, typer.Option("--port", metavar="N", min=0, max=65535, help="0 for any free port.")
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", metavar="N", min=1, max=MAX_WORKERS, help="Threads that admit what was kept.")
+        int,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=0,
+            max=MAX_WORKERS,
+            help="Programs that admit what was kept; 0: none, it is done beside the answers, which"
+            " needs 100 MB less memory.",
+        ),
     ] = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -60,9 +69,10 @@ def serve(
     signal.signal(signal.SIGTERM, _as_interrupt)
     make_folders(config)
     with alone(config), _listening(config) as taken:
-        logs.configure("error" if console.manner.quiet else config.log_level)
+        level = "error" if console.manner.quiet else config.log_level
+        logs.configure(level)
         try:
-            _run(config, taken, workers, as_json)
+            _run(config, taken, workers, level, as_json)
         except KeyboardInterrupt:
             console.say("hub: stopped")
 
@@ -71,10 +81,12 @@ def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run(config: HubConfig, taken: socket.socket, workers: int, as_json: bool) -> None:
+def _run(config: HubConfig, taken: socket.socket, workers: int, log_level: str, as_json: bool) -> None:
     with opening.hub(config) as at:
-        app = make_app(Hub(at.store, workers, server_log=at.server_log))
-        _collect_seldom()
+        access = Access(at.url, str(config.keys_folder), str(config.ledger_file), log_level)
+        admitters = Programs(access, workers) if workers else Threads(at.store, 1, wall_ms)
+        app = make_app(Hub(at.store, admitters, server_log=at.server_log))
+        collect_seldom()
         server = _Server(
             uvicorn.Config(
                 app,
@@ -96,17 +108,6 @@ def _run(config: HubConfig, taken: socket.socket, workers: int, as_json: bool) -
             server.run(sockets=[taken])
         finally:
             opening.forget_address(config)
-
-
-def _collect_seldom() -> None:
-    """Look for garbage in cycles less often, and not at all among what is here from the start.
-
-    A pass of admission makes some ten thousand objects that live until it ends, none in a cycle; looking through them
-    over and over took a fifth of its time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS)
 
 
 class _Server(uvicorn.Server):
@@ -171,7 +172,7 @@ def alone(config: HubConfig) -> Iterator[None]:
             raise OurFault(
                 "A hub serves this home already.",
                 code="E_SERVING",
-                next_step="Stop it first, or use another home; --workers gives it more threads",
+                next_step="Stop it first, or use another home; --workers gives it more programs",
             ) from None
         yield
     finally:

@@ -99,7 +99,7 @@ def main() -> None:
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:
-            os._exit(cli.run(["serve", "--port", "0", "--json"]))
+            os._exit(cli.run(["serve", "--port", "0", "--workers", "0", "--json"]))
         _, status = os.waitpid(child, 0)
         sys.stdout.write(json.dumps({"ended": os.waitstatus_to_exitcode(status)}) + "\n")
         sys.stdout.flush()

@@ -19,6 +19,7 @@ from hub_server import logs, registry
 from hub_server.app import Hub, make_app
 from hub_server.registry import DAY_MS, SEALED_DAYS
 from hub_server.scheduler import Clockwork
+from hub_server.workers import Threads
 from sync_protocol.envelope import HEADER_BYTES
 from sync_protocol.errors import InvalidValue
 from sync_protocol.keys import SIGNATURE_BYTES
@@ -37,7 +38,7 @@ def world(database_url: str, tmp_path: Path) -> HubWorld:
 
 @pytest.fixture
 def client(world: HubWorld) -> Iterator[TestClient]:
-    with TestClient(make_app(Hub(world.store, workers=2, now_ms=lambda: NOW_MS))) as made:
+    with TestClient(make_app(Hub(world.store, Threads(world.store, 2, lambda: NOW_MS), now_ms=lambda: NOW_MS))) as made:
         yield made
 
 
@@ -83,7 +84,7 @@ def test_what_is_no_exchange_is_a_coded_refusal(client: TestClient) -> None:
 
 
 def test_a_request_that_never_ends_is_given_up(world: HubWorld) -> None:
-    app = make_app(Hub(world.store, now_ms=lambda: NOW_MS, max_request_s=0.3))
+    app = make_app(Hub(world.store, Threads(world.store, 1, lambda: NOW_MS), now_ms=lambda: NOW_MS, max_request_s=0.3))
     sent: list[Message] = []
 
     async def exchange() -> None:
@@ -102,7 +103,9 @@ def test_a_request_that_never_ends_is_given_up(world: HubWorld) -> None:
 
 
 def test_a_hub_whose_workers_have_stopped_is_not_ready(world: HubWorld) -> None:
-    with TestClient(make_app(Hub(world.store, now_ms=lambda: NOW_MS))) as client:
+    with TestClient(
+        make_app(Hub(world.store, Threads(world.store, 1, lambda: NOW_MS), now_ms=lambda: NOW_MS))
+    ) as client:
         assert client.get("/readyz").status_code == 200
     assert client.get("/readyz").status_code == 503
 
