@@ -323,6 +323,9 @@ LATE: Final = {
     ("hwc_node/cli/moving.py", "serve"),
     # FHIR's tables take 3 MB
     ("hwc_node/cli/records.py", "_taking"),
+    # What speaks HTTP takes 7 MB, needed only after unlocking
+    ("hwc_node/sync/connecting.py", "open_hub"),
+    ("hwc_node/sync/connecting.py", "hub_address"),
     # Alembic takes a fifth of it, and 10 MB: only an upgrade needs it
     ("hwc_node/migrations/__init__.py", "upgrade"),
     ("hwc_node/migrations/__init__.py", "require_known"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
@@ -25,6 +25,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 WantedStatus = Annotated[referral.Status | None, typer.Option("--status", help="Only those that stand here.")]
 HIDDEN = "(a name; --show-names shows it)"
 REPLY_FIELDS = ("diagnosis", "advice", "prescription", "follow_up_days", "mode", "refer_onward")
+Told = TypeVar("Told")
 FINISHED = (referral.Status.CLOSED, referral.Status.WITHDRAWN)
 
 
@@ -198,18 +199,24 @@ def list_referrals(
     List the referrals and where they stand, most urgent first, those that are closed last.
     """
     with opening.desk() as at:
-        found = [one for one in at.clinic.referrals() if status in (None, one.progress.status)]
-        found.sort(key=_by_urgency)
+        wanted = (one for one in at.clinic.referrals() if status in (None, one.progress.status))
         if as_json:
-            for one in found:
-                console.line(_referral_json(at, one, show_names))
+            for line in _sorted((one, msgspec.json.encode(_referral_json(at, one, show_names))) for one in wanted):
+                console.line(msgspec.Raw(line))
             console.flush()
             return
-        if not found:
+        rows = _sorted((one, _referral_row(at, one, show_names)) for one in wanted)
+        if not rows:
             console.say("No referrals.")
             return
-        rows = [_referral_row(at, one, show_names) for one in found]
         console.table(("id", "status", "urgency", "specialty", "patient", "saved", "unseen by doctor"), rows)
+
+
+def _sorted(told: Iterable[tuple[ReferralView, Told]]) -> list[Told]:
+    """What is told of each, most urgent first. Only that is held: the records of all patients would be too much."""
+    found = [(*_by_urgency(one), one.record.key.record, said) for one, said in told]
+    found.sort(key=lambda one: one[:-1])
+    return [one[-1] for one in found]
 
 
 def _by_urgency(one: ReferralView) -> tuple[bool, int, int]:

@@ -1,23 +1,24 @@
 """The exchange with the hub over HTTP: `run` is a whole sync, `exchange` one request and its answer.
 
-``hub_http`` carries bytes and knows `httpx`, ``one_exchange`` brings the outbox, the protocol and the inbox together,
-``course`` repeats it. Nothing is trusted for coming from an address: a login page with status 200 is told apart by its
-first bytes, everything else by signatures. Errors and logs carry no patient's data.
+``link`` is the way there, ``connecting`` opens it, ``hub_http`` carries bytes on it and knows `httpx`, ``one_exchange``
+brings the outbox, the protocol and the inbox together, ``course`` repeats it. Nothing is trusted for coming from an
+address: a login page with status 200 is told apart by its first bytes, everything else by signatures. Errors and logs
+carry no patient's data.
 """
 
 from __future__ import annotations
 
 from hwc_node.answer import ExchangeResult
 from hwc_node.standing import Plan, plan
+from hwc_node.sync.connecting import hub_address, open_hub
 from hwc_node.sync.course import Progress, SyncResult, one_at_a_time, run
-from hwc_node.sync.hub_http import Body, HubClient, HubOutOfReach, RefusedByHub, hub_address, open_hub, retry_after_s
+from hwc_node.sync.link import Body, HubOutOfReach, RefusedByHub, retry_after_s
 from hwc_node.sync.one_exchange import Carrier, exchange, wall_ms
 
 __all__ = [
     "Body",
     "Carrier",
     "ExchangeResult",
-    "HubClient",
     "HubOutOfReach",
     "Plan",
     "Progress",

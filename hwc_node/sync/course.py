@@ -23,7 +23,8 @@ from hwc_node.engine import begin_write
 from hwc_node.outbox import Outlook, WayLeft
 from hwc_node.store import Store
 from hwc_node.sync import key_list
-from hwc_node.sync.hub_http import TIME_IS_OVER, HubOutOfReach, RefusedByHub, open_hub
+from hwc_node.sync.connecting import open_hub
+from hwc_node.sync.link import TIME_IS_OVER, HubOutOfReach, RefusedByHub
 from hwc_node.sync.one_exchange import Carrier, exchange, wall_ms
 from sync_protocol.errors import BadSignature, HealthSyncError, OurFault
 

@@ -1,4 +1,4 @@
-"""HTTP to the hub, and the project's own errors for all that may go wrong on the way. The only `httpx`.
+"""HTTP to the hub: the only `httpx`, which is loaded when a link is opened (see `connecting`).
 
 Rules. Certificates are verified; `http` is for this machine itself, unless the settings say otherwise. No redirect is
 followed. Answers are read as a stream, and whoever reads sets the limit. Errors carry no bytes of an answer, but a
@@ -12,95 +12,24 @@ import json
 import re
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import httpx
 
 from hwc_node.config import NodeConfig
-from sync_protocol.errors import HealthSyncError, NeedsPerson, NotOurAnswer, OurFault, TheirBytes, TooLarge
+from hwc_node.sync.link import LINK_BROKE, Body, HubOutOfReach, RefusedByHub
+from sync_protocol.errors import NotOurAnswer, OurFault, TheirBytes, TooLarge
 
 MEDIA_TYPE: Final = "application/octet-stream"
 READ_BYTES: Final = 16 * 1024  # a piece of the answer: on 2G four seconds, so that progress is seen
 MAX_REFUSAL_BYTES: Final = 4 * 1024  # a refusal is three short texts
 MAX_RETRY_AFTER_S: Final = 3_600.0
-MAX_EXCHANGE_S: Final = 900.0  # a request and its answer: 3 MB at 32 kbit/s; what drips on for longer is no link
-LINK_BROKE: Final = "E_LINK_BROKE"
-TIME_IS_OVER: Final = "E_SYNC_TIMEOUT"
 _CODE: Final = re.compile(r"E_[A-Z0-9_]{1,40}")
 _NOT_ENROLLED: Final = frozenset(
     "E_UNKNOWN_NODE E_OTHER_ENVIRONMENT E_REVOKED E_CODE_UNKNOWN E_CODE_USED E_CODE_EXPIRED E_NODE_EXISTS".split()
 )
-
-
-class HubOutOfReach(HealthSyncError):
-    """The hub, or the way to it, gave no usable answer. Everything is kept; trying later is safe and useful."""
-
-    default_code = "E_HUB_UNREACHABLE"
-
-    def __init__(self, message: str, *, code: str | None = None, next_step: str = "", retry_after_s: float = 0) -> None:
-        super().__init__(message, code=code, next_step=next_step or "Everything is kept here. Try again later.")
-        self.retry_after_s = retry_after_s
-
-
-class RefusedByHub(NeedsPerson):
-    """The hub does not take this node, or its enrolment code. A person has to speak with the hub's operator."""
-
-    default_code = "E_UNKNOWN_NODE"
-
-
-def retry_after_s(error: Exception) -> float:
-    """What the hub asked for, 0 when it asked for nothing."""
-    return error.retry_after_s if isinstance(error, HubOutOfReach) else 0.0
-
-
-def check_time(deadline_s: float | None) -> None:
-    """Raise HubOutOfReach (``E_SYNC_TIMEOUT``) once the time given is over, by the monotonic clock."""
-    if deadline_s is not None and time.monotonic() > deadline_s:
-        raise HubOutOfReach("The time given for this sync is over.", code=TIME_IS_OVER)
-
-
-class Body:
-    """A request's pieces on their way out. begun: a byte may have left. gone: how many pieces went out whole.
-
-    on_gone: called after each piece.
-    """
-
-    def __init__(
-        self, pieces: Sequence[bytes], deadline_s: float | None = None, on_gone: Callable[[], None] | None = None
-    ) -> None:
-        self._pieces = pieces
-        self._deadline_s = deadline_s
-        self._on_gone = on_gone
-        self.begun = False
-        self.gone = 0
-        self.size_bytes = sum(map(len, pieces))
-
-    def __iter__(self) -> Iterator[bytes]:
-        self.begun = True
-        for piece in self._pieces:
-            self.check_time()
-            yield piece
-            self.gone += 1
-            if self._on_gone is not None:
-                self._on_gone()
-
-    def check_time(self) -> None:
-        """Raise HubOutOfReach (``E_SYNC_TIMEOUT``) once the time given is over."""
-        check_time(self._deadline_s)
-
-    @property
-    def left_s(self) -> float:
-        """How long the request and its answer may take from now on."""
-        if self._deadline_s is None:
-            return MAX_EXCHANGE_S
-        return min(max(self._deadline_s - time.monotonic(), 0.0), MAX_EXCHANGE_S)
-
-    @property
-    def sent_bytes(self) -> int:
-        return sum(len(piece) for piece in self._pieces[: self.gone])
 
 
 class HubClient:

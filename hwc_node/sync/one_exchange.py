@@ -16,7 +16,7 @@ from hwc_node import outbox
 from hwc_node.answer import Answer, ExchangeResult
 from hwc_node.outbox import Outgoing
 from hwc_node.store import Store
-from hwc_node.sync.hub_http import LINK_BROKE, TIME_IS_OVER, Body, HubOutOfReach, check_time
+from hwc_node.sync.link import LINK_BROKE, TIME_IS_OVER, Body, HubOutOfReach, check_time
 from sync_protocol import segment
 from sync_protocol.envelope import MAX_ENVELOPE_BYTES
 from sync_protocol.errors import HealthSyncError, NotOurAnswer, TooLarge, Truncated
