@@ -9,7 +9,7 @@ than acknowledgements.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from hub_server import feed
@@ -17,6 +17,7 @@ from hub_server.database import Connection
 from hub_server.feed import Stored
 from hub_server.records import ORIGINS
 from hub_server.store import Store
+from hub_server.vault import PatientKey
 from sync_protocol import ahead_page, feed_page
 from sync_protocol import change as changes
 from sync_protocol.ahead_page import BEGIN, AheadPage, Mark
@@ -58,47 +59,54 @@ def wanted(connection: Connection, facility: str, raw: bytes, head: Cursor) -> M
     return mark
 
 
-def pages(
-    connection: Connection, store: Store, facility: str, mark: Mark, head: Cursor, grant: Grant, limit_bytes: int
-) -> list[Envelope]:
+def pages(store: Store, facility: str, mark: Mark, head: Cursor, grant: Grant, limit_bytes: int) -> Iterator[Envelope]:
     """The next pages behind the mark, as many as the limit allows; at least one. The last one says that it is."""
     start = mark.start if mark.start.position else head
-    read = max(1, min(ITEMS_A_READ, limit_bytes // _BYTES_AN_ITEM))
-    rows = connection.execute(
-        _QUERY,
-        {
-            "facility": facility,
-            "start": start.position,
-            "recent": _received_ms(connection, facility, start) - RECENT_MS,
-            "directory": list(_DIRECTORY),
-            "rank": mark.rank,
-            "patient": mark.patient,
-            "item": mark.item,
-            "limit": read,
-        },
-        binary=True,
-    ).fetchall()
-    identity = store.vault.identity
-    found = [(rank, Stored(*stored)) for rank, *stored in rows]
-    sealed: list[Envelope] = []
-    sent, whole = 0, len(found) < read
-    for part in _sized(found):
-        last = part[-1]
-        after = Mark(start, last[0], last[1].patient, last[1].position)
-        done = whole and last is found[-1]
-        page = AheadPage(mark, after, done, tuple(_items(connection, store, part)))
-        sealed.append(
-            ahead_page.seal(page, grant=grant, sender=identity.hub, signer=identity.signing, nonce=os.urandom(12))
-        )
-        mark, sent = after, sent + len(sealed[-1].raw)
-        if sent >= limit_bytes:
-            return sealed
-    if not found:
-        page = AheadPage(mark, Mark(start, mark.rank, mark.patient, mark.item), True, ())
-        sealed.append(
-            ahead_page.seal(page, grant=grant, sender=identity.hub, signer=identity.signing, nonce=os.urandom(12))
-        )
-    return sealed
+    identity, sent = store.vault.identity, 0
+
+    def sealed(page: AheadPage) -> Envelope:
+        return ahead_page.seal(page, grant=grant, sender=identity.hub, signer=identity.signing, nonce=os.urandom(12))
+
+    while True:
+        count = max(1, min(ITEMS_A_READ, (limit_bytes - sent) // _BYTES_AN_ITEM))
+        found, opened = _read(store, facility, mark, start, count)
+        whole = len(found) < count
+        for part in _sized(found):
+            last = part[-1]
+            after = Mark(start, last[0], last[1].patient, last[1].position)
+            done = whole and last is found[-1]
+            page = sealed(AheadPage(mark, after, done, tuple(_items(store, part, opened))))
+            mark, sent = after, sent + len(page.raw)
+            yield page
+            if done or sent >= limit_bytes:
+                return
+        if not found:
+            yield sealed(AheadPage(mark, Mark(start, mark.rank, mark.patient, mark.item), True, ()))
+            return
+
+
+def _read(
+    store: Store, facility: str, mark: Mark, start: Cursor, count: int
+) -> tuple[list[tuple[int, Stored]], Mapping[PatientId, PatientKey]]:
+    """The next items with their ranks, and the keys of those that were not erased."""
+    with store.database.transaction() as connection:
+        rows = connection.execute(
+            _QUERY,
+            {
+                "facility": facility,
+                "start": start.position,
+                "recent": _received_ms(connection, facility, start) - RECENT_MS,
+                "directory": list(_DIRECTORY),
+                "rank": mark.rank,
+                "patient": mark.patient,
+                "item": mark.item,
+                "limit": count,
+            },
+            binary=True,
+        ).fetchall()
+        found = [(rank, Stored(*stored)) for rank, *stored in rows]
+        kept = {PatientId(one.patient) for _, one in found if one.payload}
+        return found, store.keys_of(connection, list(kept)) if kept else {}
 
 
 def _received_ms(connection: Connection, facility: str, start: Cursor) -> int:
@@ -120,17 +128,9 @@ def _sized(found: Sequence[tuple[int, Stored]]) -> Iterator[Sequence[tuple[int, 
         yield found[begun:]
 
 
-def _items(connection: Connection, store: Store, part: Sequence[tuple[int, Stored]]) -> list[Item]:
+def _items(store: Store, part: Sequence[tuple[int, Stored]], opened: Mapping[PatientId, PatientKey]) -> Iterator[Item]:
     """Full copies of what was not erased."""
-    kept = [one for _, one in part if one.payload]
-    opened = store.keys_of(connection, list({PatientId(one.patient) for one in kept})) if kept else {}
-    return [
-        Item(
-            one.position,
-            changes.parse(store.vault.open_payload(opened[one.patient], one.payload, ChangeId(one.change))),
-            one.receipt_ms,
-            ORIGINS[one.origin],
-            one.tag,
-        )
-        for one in kept
-    ]
+    for _, one in part:
+        if one.payload:
+            raw = store.vault.open_payload(opened[PatientId(one.patient)], one.payload, ChangeId(one.change))
+            yield Item(one.position, changes.parse(raw), one.receipt_ms, ORIGINS[one.origin], one.tag)

@@ -1,40 +1,37 @@
 """The sync edge: one exchange, stream in and stream out, and the routes that carry it.
 
 Half duplex: each segment is kept as it arrives (many exchanges' segments in one commit), the request is read to its
-end, then the answer is made from what the database says. No session is kept. What a link cut off loses at most the
-segment in flight; the node learns the rest from its next HELLO. When the hub is full, or its database away, the answer
-is 503 with a time to come again: nothing was lost, and a node that knows nothing keeps everything.
+end, then the answer is made from what the database says; its pages while the link takes them. No session is kept. What
+a link cut off loses at most the segment in flight; the node learns the rest from its next HELLO. When the hub is full,
+or its database away, the answer is 503 with a time to come again: nothing was lost, and a node that knows nothing keeps
+everything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from hub_server import ahead, answers, feed, grants, nodes
+from hub_server import ahead, answers, grants, nodes, pages
 from hub_server.answers import Asking, Standing
 from hub_server.clock import wall_ms
-from hub_server.database import Connection
 from hub_server.gate import Gate, Stay, retry_after_s
 from hub_server.keeper import Keeper
 from hub_server.nodes import ADMITTED, QUARANTINED, WAITING, ArrivalState, Arrived, KnownNode
-from hub_server.records import ORIGINS
 from hub_server.store import Store
 from hub_server.together import Together
-from sync_protocol import change as changes
-from sync_protocol import feed_page, session, wire
-from sync_protocol.change import ChangeId, NodeId, PatientId
-from sync_protocol.envelope import Envelope, EnvelopeId
+from sync_protocol import session, wire
+from sync_protocol.change import NodeId
+from sync_protocol.envelope import EnvelopeId
 from sync_protocol.errors import (
     HealthSyncError,
     NotAllowed,
@@ -43,8 +40,7 @@ from sync_protocol.errors import (
     TooLarge,
     UnknownSender,
 )
-from sync_protocol.feed_page import Cursor, Erased, Item, Reference
-from sync_protocol.keys import Grant
+from sync_protocol.feed_page import Cursor
 from sync_protocol.segment import MAX_REQUEST_BYTES
 from sync_protocol.session import HubSession
 from sync_protocol.wire import Heads, Hello, Notice, NoticeKind
@@ -56,8 +52,6 @@ MAX_BODY_BYTES: Final = MAX_REQUEST_BYTES * 2  # a request that packs up to the 
 MAX_ENROL_BYTES: Final = 64 * 1024
 DEFAULT_ANSWER_BYTES: Final = 64 * 1024
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
-ITEMS_A_PAGE: Final = 400  # one page is one transaction at the node: about 16 KiB on the wire
-_BYTES_AN_ITEM: Final = 40  # on the wire, as measured; turns the node's limit into a number of items
 MAX_SEGMENTS: Final = 2 * wire.MAX_AWAITING  # of one request; a node keeps half as many alive, and all fit in a HEADS
 MAX_GRANTS: Final = 64  # frames of one request: two of each month that a node was away, for longer than two years
 _GRANTS_NAMED: Final = 64  # what a HEADS has room for; the rest is named when these have come
@@ -91,6 +85,14 @@ class _Exchange:
         return len(self.received) + len(self.refused)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer's bytes: whole, or its first ones and then pages as they are made."""
+
+    first: bytes
+    rest: AsyncIterator[bytes] | None = None
+
+
 class SyncEdge:
     """Carries out exchanges. now_ms: the hub's clock, which dates every receipt. gate: who comes in."""
 
@@ -115,25 +117,29 @@ class SyncEdge:
         for one in (self._found, self._keeper, self._told):
             one.close()
 
-    async def exchange(
-        self, stream: AsyncIterator[bytes], stay: Stay | None = None, settle: Callable[[], None] | None = None
-    ) -> bytes:
-        """The answer to one request. stay: what the gate gave; the caller ends it. settle: what is waited for between
-        keeping and answering. Raises HealthSyncError when there can be no signed answer."""
-        inside = stay or self.gate.enter()
+    async def exchange(self, stream: AsyncIterator[bytes], settle: Callable[[], None] | None = None) -> bytes:
+        """The whole answer to one request, where no link waits for it. settle: what is waited for between keeping and
+        answering. Raises HealthSyncError when there can be no signed answer."""
+        inside = self.gate.enter()
         try:
-            hub = HubSession(self._store.vault.identity.environment)
-            exchange = await self._read(hub, stream)
-            if exchange.left:
-                log.warning("segments_left", node=exchange.node.node.hex(), segments=exchange.left)
-            if exchange.kept:
-                await asyncio.gather(*exchange.kept)
-            if settle is not None:
-                await run_in_threadpool(settle)
-            return await self._answer(hub, exchange, inside)
+            answer = await self.answer(stream, inside, settle)
+            return answer.first + b"".join([piece async for piece in answer.rest or _nothing()])
         finally:
-            if stay is None:
-                inside.leave()
+            inside.leave()
+
+    async def answer(
+        self, stream: AsyncIterator[bytes], inside: Stay, settle: Callable[[], None] | None = None
+    ) -> Answer:
+        """As `exchange`. inside: what the gate gave; the caller ends it when the answer is handed over."""
+        hub = HubSession(self._store.vault.identity.environment)
+        exchange = await self._read(hub, stream)
+        if exchange.left:
+            log.warning("segments_left", node=exchange.node.node.hex(), segments=exchange.left)
+        if exchange.kept:
+            await asyncio.gather(*exchange.kept)
+        if settle is not None:
+            await run_in_threadpool(settle)
+        return await self._answer(hub, exchange, inside)
 
     async def _read(self, hub: HubSession, stream: AsyncIterator[bytes]) -> _Exchange:
         """The whole request; its segments are on their way into the database."""
@@ -196,13 +202,12 @@ class SyncEdge:
         with self._store.database.transaction() as connection:
             return answers.tell(connection, asking, self._now_ms())
 
-    async def _answer(self, hub: HubSession, exchange: _Exchange, inside: Stay) -> bytes:
+    async def _answer(self, hub: HubSession, exchange: _Exchange, inside: Stay) -> Answer:
         node, hello = exchange.node, exchange.hello
         asking = Asking(node, hello, [*exchange.received, *hello.awaited])
         told = await self._told.ask(asking)
-        first: list[Envelope] = []
-        pages: list[Envelope] = []
-        frames: list[bytes] = []
+        behind: Iterator[bytes] | None = None
+        granted: list[bytes] = []
         notices = [*_refusals(exchange), *_quarantined(told.states)]
         if node.revoked:
             notices.append(Notice(NoticeKind.REVOKED, b"", reason="E_REVOKED"))
@@ -210,7 +215,7 @@ class SyncEdge:
             notices.append(Notice(NoticeKind.CURSOR, b"", reason="E_CURSOR", position=told.head.position))
         elif told.head.position > hello.cursor_position and not node.revoked:
             limit_bytes = inside.room_for_answer(min(hello.max_answer_bytes or DEFAULT_ANSWER_BYTES, MAX_ANSWER_BYTES))
-            first, pages, frames = await run_in_threadpool(self._behind, asking, told.head, limit_bytes)
+            behind, granted = await run_in_threadpool(self._behind, asking, told.head, limit_bytes)
         if told.is_twin:
             log.warning("twins", node=node.node.hex())
             notices.append(Notice(NoticeKind.TWINS, b"", reason="E_TWINS"))
@@ -227,77 +232,35 @@ class SyncEdge:
             interval_s=INTERVAL_S,
             keys_serial=self._store.vault.identity.serial,
         )
-        return hub.answer(
-            heads, self._store.vault.identity.signing, notices=notices, grants=frames, pages=pages, ahead=first
-        )
+        first = hub.answer(heads, self._store.vault.identity.signing, notices=notices, grants=granted)
+        if behind is None:
+            return Answer(first)
+        page = await run_in_threadpool(next, behind, b"")  # with the first bytes: until then a refusal can be answered
+        return Answer(first + page, _rest(node, behind))
 
-    def _behind(self, asking: Asking, head: Cursor, limit: int) -> tuple[list[Envelope], list[Envelope], list[bytes]]:
-        """What the node lacks: what a new device gets first, or pages after the cursor; and the grant if it is new."""
+    def _behind(self, asking: Asking, head: Cursor, limit_bytes: int) -> tuple[Iterator[bytes], list[bytes]]:
+        """Frames with what the node lacks, not made yet; and that of the grant, if it is new to the node."""
+        facility, shown = asking.node.facility, asking.hello.ahead
         with self._store.database.transaction() as connection:
             grant, frame = grants.to_node(connection, self._store.vault, asking.node, self._now_ms())
-            frames = [] if asking.hello.hub_grant == grant.id else [frame]
-            facility = asking.node.facility
-            mark = ahead.wanted(connection, facility, asking.hello.ahead, head) if asking.cursor.position == 0 else None
-            if mark is not None:
-                return ahead.pages(connection, self._store, facility, mark, head, grant, limit), [], frames
-            return [], self._pages(connection, asking, head, grant, limit), frames
-
-    def _pages(self, connection: Connection, asking: Asking, head: Cursor, grant: Grant, limit: int) -> list[Envelope]:
-        """Pages after the cursor up to the head, as many as the limit in bytes allows; at least one."""
-        identity, cursor, named = self._store.vault.identity, asking.cursor, set(asking.named)
-        wanted = min(max(1, limit // _BYTES_AN_ITEM), head.position - cursor.position)
-        pages: list[Envelope] = []
-        sent = 0
-        while sent < limit and wanted > 0:
-            stored = feed.after(connection, asking.node.facility, cursor.position, min(wanted, ITEMS_A_PAGE))
-            if not stored:
-                break
-            for part in _sized(stored, named):
-                page = feed_page.seal(
-                    cursor,
-                    self._items(connection, part, named),
-                    grant=grant,
-                    sender=identity.hub,
-                    signer=identity.signing,
-                    nonce=os.urandom(12),
-                )
-                for one in part:
-                    cursor = cursor.after(one.tag)
-                pages.append(page)
-                sent += len(page.raw)
-                wanted -= len(part)
-                if sent >= limit:
-                    break
-        return pages
-
-    def _items(self, connection: Connection, stored: Sequence[feed.Stored], named: set[EnvelopeId]) -> list[Item]:
-        full = [one for one in stored if one.segment not in named and one.payload]
-        opened = self._store.keys_of(connection, list({PatientId(one.patient) for one in full})) if full else {}
-        items = []
-        for one in stored:
-            body: Any
-            if not one.payload:
-                items.append(Item(one.position, Erased(), 0, ORIGINS[0], one.tag))
-                continue
-            if one.segment in named:
-                body = Reference(EnvelopeId(one.segment), one.segment_row)
-            else:
-                raw = self._store.vault.open_payload(opened[one.patient], one.payload, ChangeId(one.change))
-                body = changes.parse(raw)
-            items.append(Item(one.position, body, one.receipt_ms, ORIGINS[one.origin], one.tag))
-        return items
+            mark = ahead.wanted(connection, facility, shown, head) if asking.cursor.position == 0 else None
+        granted = [] if asking.hello.hub_grant == grant.id else [frame]
+        return pages.frames(self._store, asking, head, grant, mark, limit_bytes), granted
 
 
-def _sized(stored: Sequence[feed.Stored], named: set[EnvelopeId]) -> Iterator[Sequence[feed.Stored]]:
-    """The items in parts of which each fits a page, even where nothing of it compresses."""
-    begun = size_bytes = 0
-    for at, one in enumerate(stored):
-        one_bytes = 0 if one.segment in named else len(one.payload)
-        if at > begun and size_bytes + one_bytes > feed_page.PAGE_BYTES:
-            yield stored[begun:at]
-            begun, size_bytes = at, 0
-        size_bytes += one_bytes
-    yield stored[begun:]
+async def _rest(node: KnownNode, frames: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The pages as they are made. Where the database went away meanwhile, the answer ends with the last whole one: the
+    node goes on from there with its next request."""
+    try:
+        async for frame in iterate_in_threadpool(frames):
+            yield frame
+    except OurFault as error:
+        log.warning("answer_cut_short", node=node.node.hex(), code=error.code)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
 
 
 def _refusals(exchange: _Exchange) -> list[Notice]:
@@ -349,8 +312,11 @@ def refusal(error: HealthSyncError) -> Response:
 class _Answer(Response):
     """An answer handed over as the link takes it; the request's stay ends with it."""
 
-    def __init__(self, whole: bytes, stay: Stay) -> None:
-        super().__init__(whole, media_type=MEDIA_TYPE)
+    def __init__(self, answer: Answer, stay: Stay) -> None:
+        super().__init__(answer.first, media_type=MEDIA_TYPE)
+        if answer.rest is not None:
+            del self.headers["content-length"]
+        self._more = answer.rest
         self._stay = stay
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -359,9 +325,24 @@ class _Answer(Response):
             for at in range(0, len(self.body), _PIECE_BYTES):
                 piece = self.body[at : at + _PIECE_BYTES]
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if self._more is not None:
+                await self._hand_over(self._more, receive, send)
             await send({"type": "http.response.body", "body": b""})
         finally:
             self._stay.leave()
+
+    @staticmethod
+    async def _hand_over(pages: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
+        """Page by page, and none for a node that is gone."""
+        gone = asyncio.ensure_future(receive())
+        try:
+            async for page in pages:
+                if gone.done():
+                    log.info("request_broke_off", route="/v1/sync")
+                    return
+                await send({"type": "http.response.body", "body": page, "more_body": True})
+        finally:
+            gone.cancel()
 
 
 def make_router(edge: SyncEdge, store: Store) -> APIRouter:
@@ -374,14 +355,14 @@ def make_router(edge: SyncEdge, store: Store) -> APIRouter:
 
     @router.post("/enrol")
     async def enrol(request: Request) -> Response:
-        async def carry(stay: Stay) -> bytes:
-            return await run_in_threadpool(_enrol, store, await _body(request, MAX_ENROL_BYTES))
+        async def carry(stay: Stay) -> Answer:
+            return Answer(await run_in_threadpool(_enrol, store, await _body(request, MAX_ENROL_BYTES)))
 
         return await _inside(edge.gate, request, MAX_ENROL_BYTES, carry)
 
     async def sync(request: Request) -> Response:
-        async def carry(stay: Stay) -> bytes:
-            return await edge.exchange(request.stream(), stay)
+        async def carry(stay: Stay) -> Answer:
+            return await edge.answer(request.stream(), stay)
 
         return await _inside(edge.gate, request, MAX_BODY_BYTES, carry)
 
@@ -391,7 +372,7 @@ def make_router(edge: SyncEdge, store: Store) -> APIRouter:
 
 
 async def _inside(
-    gate: Gate, request: Request, limit_bytes: int, carry: Callable[[Stay], Awaitable[bytes]]
+    gate: Gate, request: Request, limit_bytes: int, carry: Callable[[Stay], Awaitable[Answer]]
 ) -> Response:
     """Carry a request out inside the gate, or refuse it at its head."""
     stay: Stay | None = None

@@ -286,7 +286,7 @@ class HubSession:
         pages: Sequence[Envelope] = (),
         ahead: Sequence[Envelope] = (),
     ) -> bytes:
-        """The answer's bytes. ``heads.hello_hash`` and the notices' are set here."""
+        """The answer's bytes, which more frames of pages may follow. ``heads.hello_hash`` and the notices' are set here."""
         parts = [wire.PREAMBLE]
         bound = Heads(**{name: getattr(heads, name) for name in heads.__struct_fields__} | {"hello_hash": self.hash})
         parts.append(wire.encode(wire.sign(bound, signer, self.environment)))
@@ -294,6 +294,16 @@ class HubSession:
             told = Notice(notice.kind, self.hash, notice.subject, notice.indexes, notice.reason, notice.position)
             parts.append(wire.encode(wire.sign(told, signer, self.environment)))
         parts += [wire.encode(Frame(FrameType.GRANT, payload)) for payload in grants]
-        parts += [wire.encode(Frame(FrameType.FEED, page.raw)) for page in pages]
-        parts += [wire.encode(Frame(FrameType.AHEAD, page.raw)) for page in ahead]
+        parts += map(feed_frame, pages)
+        parts += map(ahead_frame, ahead)
         return b"".join(parts)
+
+
+def feed_frame(page: Envelope) -> bytes:
+    """A page of the feed, as it stands in an answer."""
+    return wire.encode(Frame(FrameType.FEED, page.raw))
+
+
+def ahead_frame(page: Envelope) -> bytes:
+    """A page ahead of the feed, as it stands in an answer."""
+    return wire.encode(Frame(FrameType.AHEAD, page.raw))

@@ -110,6 +110,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "intake": 70,
         "keeper": 70,
         "workers": 72,
+        "pages": 72,
         "registry": 70,
         "stats": 70,
         "erasure": 72,
