@@ -3,8 +3,8 @@
 Rules. A backup is one snapshot, taken while the hub serves. Its payloads are encrypted as they stand in the database;
 the keys that open them are not in it, and neither is the ledger: both are copied apart (`hub backup` says where they
 lie). It is restored into a scratch database and compared before the file gets its name. Restoring does the same first,
-then exchanges the names of the databases: the one that was there stays, under another name. A restored database has a
-new epoch; nodes see that their place is not on its feeds and send again what it lost (PROTOCOL.md §11).
+then exchanges the names of the databases: the one that was there stays for 35 days, under another name. A restored
+database has a new epoch; nodes see that their place is not on its feeds and send again what it lost (PROTOCOL.md §11).
 
 It refuses to know what stands in the tables, but for the feeds' heads.
 """
@@ -31,6 +31,7 @@ from hub_server import pg_programs
 from hub_server.config import HubConfig
 from hub_server.database import Connection, Database
 from hub_server.pg_programs import Account, Binaries, fault, last_complaint
+from hub_server.registry import DAY_MS, SEALED_DAYS
 from hub_server.vault import HubIdentity
 from sync_protocol.errors import NeedsPerson, OurFault, TheirBytes
 
@@ -42,6 +43,7 @@ MAX_DUMP_BYTES: Final = 4 * 1024**4
 PROGRAM_TIMEOUT_S: Final = 6 * 3600.0  # of a dump or a restore: a terabyte on a slow disk
 COMPRESSION: Final = "1"  # payloads are encrypted, so little is gained, and time is lost
 _PIECE_BYTES: Final = 1024 * 1024
+_ASIDE: Final = "_before_"  # then the time in milliseconds
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -156,7 +158,7 @@ def restore(at: Server, identity: HubIdentity, source: Path, now_ms: int) -> tup
     (``E_PG_…``); then nothing was changed.
     """
     dump = source.with_name(f"{source.name}.unpacked")
-    scratch, aside = f"{at.name}_restoring", f"{at.name}_before_{now_ms}"
+    scratch, aside = f"{at.name}_restoring", f"{at.name}{_ASIDE}{now_ms}"
     with _only_for_now(dump), _scratch(at, scratch):
         try:
             manifest = _unpack(source, dump)
@@ -179,6 +181,25 @@ def restore(at: Server, identity: HubIdentity, source: Path, now_ms: int) -> tup
             restored.close()
         _exchange_names(at, scratch, aside)
     return manifest, aside
+
+
+def drop_set_aside(database: Database, now_ms: int) -> int:
+    """Drop the databases that `restore` set aside more than `SEALED_DAYS` ago; how many. They hold what was erased since.
+
+    Raises DatabaseAway. One that somebody looks at is left for the next time.
+    """
+    dropped = 0
+    with database.outside_transactions() as connection:
+        rows = connection.execute(
+            "SELECT datname FROM pg_database WHERE starts_with(datname, current_database() || %s)", (_ASIDE,)
+        ).fetchall()
+        for (name,) in rows:
+            when = name.rpartition(_ASIDE)[2]
+            if when.isascii() and when.isdecimal() and int(when) < now_ms - SEALED_DAYS * DAY_MS:
+                with suppress(psycopg.errors.ObjectInUse):
+                    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
+                    dropped += 1
+    return dropped
 
 
 def read_manifest(source: Path) -> Manifest:

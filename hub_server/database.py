@@ -132,6 +132,13 @@ class Database:
                 pooled.close()
 
     @contextmanager
+    def outside_transactions(self) -> Iterator[Connection]:
+        """A connection of its own, each statement by itself: for what concerns whole databases. Raises DatabaseAway."""
+        url = self._engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with _told(), psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            yield connection
+
+    @contextmanager
     def session(self) -> Iterator[Session]:
         """A SQLModel session in a transaction: committed at the end, rolled back on any error."""
         with _told(), Session(self._engine, expire_on_commit=False) as session:

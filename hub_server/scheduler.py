@@ -1,8 +1,9 @@
 """The hub's clockwork: what is done by time and not by request. The only door to APScheduler.
 
-Three jobs: drop the sealed bytes of segments admitted long ago, erase the patients whose erasure was held until a day
-that has come, and keep the log of the hub's own PostgreSQL within its bound. They run at the start and then four times
-a day; the first two in small commits, also on several hubs at once. A job that fails is logged by APScheduler, and
+Four jobs: drop the sealed bytes of segments admitted long ago, and the databases that a restore set aside long ago;
+erase the patients whose erasure was held until a day that has come; and keep the log of the hub's own PostgreSQL within
+its bound. They run at the start and then four times a day; the first and the third in small commits, also on several
+hubs at once. A job that fails is logged by APScheduler, and
 tried again at its time.
 """
 
@@ -16,7 +17,7 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]  # it brings no types
 
-from hub_server import erasure, registry
+from hub_server import backup, erasure, registry
 from hub_server.pg_programs import bound_log
 from hub_server.store import Store
 
@@ -36,7 +37,7 @@ class Clockwork:
 
     def start(self) -> None:
         now = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
-        for job in (self.drop_sealed, self.erase_due, self.bound_server_log):
+        for job in (self.drop_sealed, self.drop_set_aside, self.erase_due, self.bound_server_log):
             self._scheduler.add_job(
                 job,
                 "interval",
@@ -71,6 +72,13 @@ class Clockwork:
         if total:
             log.info("sealed_bytes_dropped", segments=total)
         return total
+
+    def drop_set_aside(self) -> int:
+        """Returns how many databases that a restore set aside were dropped now."""
+        dropped = backup.drop_set_aside(self._store.database, self._now_ms())
+        if dropped:
+            log.info("databases_dropped", databases=dropped)
+        return dropped
 
     def bound_server_log(self) -> bool:
         """Whether the log of the hub's own PostgreSQL had grown too long, and was shortened."""

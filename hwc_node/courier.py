@@ -292,4 +292,4 @@ class _CarriedAnswer(Answer):
     def close(self, heads: Heads, now_ms: int, link: Link | None) -> None:
         self.done.heads = heads
         if not self.is_older and not self.done.revoked:
-            inbox.close_carried(self.store, self.outgoing, heads)
+            inbox.close_carried(self.store, self.outgoing, heads, now_ms)

@@ -146,9 +146,13 @@ def close_answer(
             _conclude(connection, outgoing, heads)
 
 
-def close_carried(store: Store, outgoing: Outgoing, heads: Heads) -> None:
-    """A courier's answer was read, and nothing newer was heard before. Says nothing of the link."""
+def close_carried(store: Store, outgoing: Outgoing, heads: Heads, now_ms: int) -> None:
+    """A courier's answer was read, and nothing newer was heard before. Says nothing of the link; the last sync is as of
+    when the hub answered, by its clock, but not in the future of this one."""
     with begin_write(store.engine) as connection:
+        before_ms = membership.get(connection, membership.LAST_SUCCESS_MS, 0)
+        heard_ms = max(before_ms, min(heads.hub_time_ms, now_ms))
+        membership.put(connection, {membership.LAST_SUCCESS_MS: heard_ms})
         _conclude(connection, outgoing, heads)
 
 

@@ -58,7 +58,7 @@ def restore(
 
     Put a backup in the place of the hub's database, after trying all of it. The hub must not be serving.
 
-    The database that is there now stays, under another name. What the ledger says happened since (enrolments,
+    The database that is there now stays for 35 days, under another name. What the ledger says happened since (enrolments,
     revocations, people) is replayed. The nodes send again what the hub lost, with the times it had given it: they see
     by themselves that their place is not on its feeds.
     """
@@ -67,7 +67,9 @@ def restore(
     console.say(f"A backup of {documents.time_text(made.made_ms)}: {made.facilities} facilities, {made.items} items.")
     make_folders(config)
     with alone(config):
-        opening.confirm("Put it in the place of the hub's database? That one is kept, under another name.", yes)
+        opening.confirm(
+            "Put it in the place of the hub's database? That one is kept for 35 days, under another name.", yes
+        )
         with postgres.ensure_running(config) as running:
             server = backup.server(config, running.url, running.server_version)
             identity = load_or_make(config.keys_folder, opening.now_ms())
@@ -78,7 +80,7 @@ def restore(
         console.document("hub.restore/1", _shape(made) | {"kept": kept, "ledger_lines": replayed})
         return
     console.text(f"restored the hub as it was {documents.time_text(made.made_ms)}")
-    console.text(f"the database that was here is kept as {kept}; the ledger stands at line {replayed}")
+    console.text(f"the database that was here is kept as {kept} for 35 days; the ledger stands at line {replayed}")
 
 
 def _shape(made: Manifest) -> dict[str, object]:

@@ -164,6 +164,27 @@ def test_the_clockwork_runs_at_the_start(world: HubWorld) -> None:
     clockwork.stop()
 
 
+def test_databases_that_a_restore_set_aside_are_dropped_after_35_days_and_no_other(world: HubWorld) -> None:
+    now_ms = NOW_MS + 2 * SEALED_DAYS * DAY_MS
+    with world.database.outside_transactions() as connection:
+        row = connection.execute("SELECT current_database()").fetchone()
+        assert row is not None
+        name = str(row[0])
+        old, young = f"{name}_before_{NOW_MS}", f"{name}_before_{now_ms - SEALED_DAYS * DAY_MS}"
+        others = {f"{name}_before_monday", f"{name}x_before_{NOW_MS}"}
+        for one in (old, young, *others):
+            connection.execute(f"CREATE DATABASE {one} TEMPLATE template0".encode())
+        try:
+            assert Clockwork(world.store, lambda: now_ms).drop_set_aside() == 1
+            assert Clockwork(world.store, lambda: now_ms).drop_set_aside() == 0
+            left = {row[0] for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
+            assert left >= {name, young, *others}
+            assert old not in left
+        finally:
+            for one in (old, young, *others):
+                connection.execute(f"DROP DATABASE IF EXISTS {one}".encode())
+
+
 def test_the_epoch_names_the_database(world: HubWorld) -> None:
     with world.database.transaction() as connection:
         first = registry.epoch(connection)

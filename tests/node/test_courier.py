@@ -98,9 +98,23 @@ def test_the_clocks_error_and_the_link_are_not_judged_by_a_file(node: PaperNode,
     node.now_ms += 3 * WEEK_MS
     read(node, answer)
     after = settings_of(node)
-    for name in (membership.CLOCK_ERROR_MS, membership.LINK, membership.LAST_SUCCESS_MS, membership.HELLO_ALONE):
+    for name in (membership.CLOCK_ERROR_MS, membership.LINK, membership.HELLO_ALONE):
         assert after.get(name) == before.get(name)
     assert after[membership.HUB_TIME_MS] == hub.now_ms
+    assert after[membership.LAST_SUCCESS_MS] == hub.now_ms, "the last sync is as of when the hub answered"
+
+
+def test_the_last_sync_is_never_put_back_nor_into_the_future(node: PaperNode, hub: PaperHub) -> None:
+    node.write()
+    out = written(node)
+    node.now_ms += WEEK_MS
+    hub.now_ms = node.now_ms + WEEK_MS  # the hub's clock, or this one, is wrong
+    read(node, hub.answer(out))
+    assert settings_of(node)[membership.LAST_SUCCESS_MS] == node.now_ms
+    out = written(node)
+    hub.now_ms = node.now_ms - 2 * WEEK_MS
+    read(node, hub.answer(out))
+    assert settings_of(node)[membership.LAST_SUCCESS_MS] == node.now_ms
 
 
 def test_what_does_not_fit_waits_for_the_next_file(node: PaperNode, hub: PaperHub) -> None:
