@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Final
 
 import structlog
@@ -48,11 +49,12 @@ def serve(host: str | None, port: int | None) -> None:
         )  # the proxy's name, which it answers for with its certificate
         app = web.make_app(lambda: looking.status_lines(at.store, at.config, opening.now_ms()), names)
         _log_to_stderr("debug" if console.manner.verbose else at.config.log_level)
+        server = _server(app)
         console.text(f"serving {address}")
         console.say("Stop with Ctrl-C. The status page shows no patients' data.")
         background.start()
         try:
-            _serve_until_stopped(app, listener)
+            server.run(sockets=[listener])
         finally:
             ended = background.stop(LAST_EXCHANGE_S)
             console.say("stopped")
@@ -79,19 +81,26 @@ def _background_turn(at: Desk) -> Outcome:
     return Outcome(done.advised_s, more=done.pending_changes > 0 and done.sent_changes > 0)
 
 
-def _serve_until_stopped(app: Any, listener: socket.socket) -> None:
-    settings = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=GRACE_S,
+def _server(app: Any) -> uvicorn.Server:
+    """A server that a signal stops from now on: also one that comes before it runs, which would else be lost between
+    our handlers and uvicorn's. When it has stopped, uvicorn raises the signal again for ours, which changes nothing."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE_S,
+        )
     )
-    # Once it has stopped, uvicorn raises the signal again for whoever handled it before: that is us, and we are done.
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    uvicorn.Server(settings).run(sockets=[listener])
+        signal.signal(number, stop)
+    return server
 
 
 @contextmanager

@@ -485,6 +485,26 @@ def _read(address: str, host: str | None = None) -> str:
             time.sleep(0.1)
 
 
+STOPPED_EARLY = """
+import os, signal, socket
+from hwc_node.cli.serving import _server
+
+async def app(scope, receive, send): ...
+
+server = _server(app)
+os.kill(os.getpid(), signal.SIGTERM)
+with socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    server.run(sockets=[listener])
+print("ended")
+"""
+
+
+def test_a_signal_that_comes_before_serving_has_begun_is_not_lost() -> None:
+    ended = subprocess.run([sys.executable, "-c", STOPPED_EARLY], capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (0, b"ended\n"), ended.stderr.decode()
+
+
 def test_serve_listens_on_loopback_only(home: Home, hwc: Runner) -> None:
     ended = hwc("serve", "--host", "0.0.0.0")
     assert ended.status == 1
