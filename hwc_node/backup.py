@@ -147,6 +147,30 @@ def restore(config: NodeConfig, source: Path, unlocked: Unlocked, now_ms: int) -
         return Restored(manifest, kept)
 
 
+def undo_upgrade(config: NodeConfig, unlocked: Unlocked, now_ms: int) -> Path:
+    """Put back the copy that was made before the last upgrade; where the upgraded database is kept from then on.
+
+    For an older program, which cannot open what a newer one made. As after any restore, what was sent since comes back
+    with the next sync; what was not is only in the file that is kept. Raises OurFault (``E_NO_FILE``, the disk's),
+    NeedsPerson (``E_DB_NEWER``: the copy too is newer than this program; ``E_WRONG_KEY``).
+    """
+    copy, incoming = migrations.kept_copy(config.database_path), config.home / "restoring.db"
+    if not copy.exists():
+        raise OurFault("There is no copy from before an upgrade here.", code="E_NO_FILE")
+    kept = config.home / f"after-upgrade-{now_ms}.db"
+    with sync.one_at_a_time(config.lock_path, LOCK_WAIT_S), _only_for_now(incoming):
+        try:
+            with engine.opened(copy, unlocked.key) as found:
+                migrations.require_known(found)
+                engine.snapshot(found, incoming)
+            with engine.opened(config.database_path, unlocked.key) as found:
+                engine.snapshot(found, kept)
+        except OSError as error:
+            raise storage_fault(error, "The databases cannot be copied") from error
+        engine.replace_content(config.database_path, incoming, unlocked.key)
+    return kept
+
+
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 

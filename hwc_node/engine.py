@@ -85,6 +85,16 @@ def open_engine(path: Path, key: bytes, *, create: bool = True) -> Engine:
 
 
 @contextmanager
+def opened(path: Path, key: bytes) -> Iterator[Engine]:
+    """As `open_engine`, for a database that is there; closed on leaving."""
+    engine = open_engine(path, key, create=False)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def begin_write(engine: Engine) -> Iterator[Connection]:
     """A transaction that holds the write lock from its first moment; commits on leaving, rolls back on an error.
 

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from hwc_node import backup
+from hwc_node import backup, keystore
 from hwc_node.cli import console, looking, opening, words
 from hwc_node.cli.opening import AsJson
+from hwc_node.config import NodeConfig
 from sync_protocol import documents
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -40,7 +41,10 @@ def write_backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that 'hwc backup' wrote.")],
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A file that 'hwc backup' wrote.")] = None,
+    before_upgrade: Annotated[
+        bool, typer.Option("--before-upgrade", help="Instead of a file: the copy from before the last upgrade.")
+    ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -48,14 +52,22 @@ def restore(
     Examples:
       hwc restore /media/usb/rampur-monday.hwcbackup
       HWC_HOME=/srv/new hwc restore rampur-monday.hwcbackup
+      hwc restore --before-upgrade
 
     Put a backup in the place of what is here, after checking all of it.
 
     What is here now is backed up first, beside the database, and nothing is changed when anything is wrong. The next
     'hwc sync' brings what came since, from the hub; what was saved after the backup and never sent is only in the file
     that this writes. Asks for a passphrase that opened the node when the backup was made, or opens it now.
+
+    --before-upgrade is the way back to an older version of this program: install that one first.
     """
+    if (file is None) != before_upgrade:
+        raise typer.BadParameter("give either a FILE or --before-upgrade", param_hint="FILE")
     config = opening.configured()
+    if file is None:
+        _undo_upgrade(config, yes, as_json)
+        return
     made = backup.read_manifest(file)
     console.say(f"A backup of {made.facility}, made {words.time(made.made_ms)}.")
     unlocked = backup.unlock(
@@ -71,6 +83,20 @@ def restore(
     console.text(f"restored {made.facility} as it was {words.time(made.made_ms)}")
     if done.kept is not None:
         console.text(f"what was here before is in {done.kept}")
+    console.say("'hwc sync' brings what came since.")
+
+
+def _undo_upgrade(config: NodeConfig, yes: bool, as_json: bool) -> None:
+    unlocked = keystore.unlock(
+        config.slots_path, opening.passphrase("Passphrase: "), os.environ.get(opening.PERSON_VARIABLE) or None
+    )
+    if not yes:
+        opening.confirm("Put the copy from before the upgrade in the place of what is here? What is here is kept.")
+    kept = backup.undo_upgrade(config, unlocked, opening.now_ms())
+    if as_json:
+        console.document("hwc.restore/1", {"kept": str(kept)})
+        return
+    console.text("restored what was here before the last upgrade", f"the upgraded database is in {kept}")
     console.say("'hwc sync' brings what came since.")
 
 

@@ -113,7 +113,7 @@ def _require_known(known: set[str], current: str | None) -> None:
         raise NeedsPerson(
             "The database was made by a newer version of this program; nothing was changed.",
             code="E_DB_NEWER",
-            next_step="Install that version, or a later one.",
+            next_step="Install that version, or a later one; or go back to before its upgrade: hwc restore --before-upgrade",
         )
 
 

@@ -140,6 +140,29 @@ def test_the_older_program_refuses_the_upgraded_database_and_takes_the_kept_copy
         assert (standing.digest(store), standing.pending_changes(store)) == (digest, held)
 
 
+def test_the_way_back_to_the_older_program_keeps_the_upgraded_database(
+    home: Home, next_steps: Steps, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    point_at(home, monkeypatch)
+    hwc = Runner(capfdbinary)
+    path = home.config.database_path
+    none = hwc("restore", "--before-upgrade", "--yes")
+    assert (none.status, "E_NO_FILE" in none.err) == (1, True)
+    before = content(path, home.key)
+    upgrade(path, home.key, next_steps)
+    upgraded = content(path, home.key)
+    refused = hwc("status")
+    assert (refused.status, "hwc restore --before-upgrade" in refused.err) == (1, True)
+    assert hwc("restore", "--before-upgrade", "file").status == 2
+    assert hwc("restore").status == 2
+    done = hwc("restore", "--before-upgrade", "--yes", "--json")
+    assert done.status == 0, done.err
+    kept = Path(done.shape["kept"])
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert (content(path, home.key), content(kept, home.key)) == (before, upgraded)
+    assert hwc("status").status == 0
+
+
 def test_the_kept_copy_is_the_newest_and_the_only_one(home: Home, next_steps: Steps) -> None:
     path = home.config.database_path
     kept = migrations.kept_copy(path)
