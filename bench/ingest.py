@@ -105,8 +105,8 @@ def store_many(hub: HubPlace, records: int) -> None:
             sent.result()
         facilities = [str(one.facility) for one in others]
         _until_positions(connection, facilities, each * len(others))
-        connection.execute("VACUUM (ANALYZE)")  # a hub did not get its records a moment ago: what PostgreSQL does behind
-        connection.execute("CHECKPOINT")  # such a load would else be measured with the next one
+        # A hub did not get its records a moment ago: what PostgreSQL tidies up behind such a load would else be measured.
+        connection.execute("VACUUM (ANALYZE)")
 
 
 # -- the hub -----------------------------------------------------------------------------------------------------------
