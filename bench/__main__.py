@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import exchange, grow, idle, ingest, memory, pull, save, wire
+from bench import exchange, find, grow, idle, ingest, memory, pull, save, wire
 from bench.figures import Figure, print_table
 from bench.places import StepFailed
 
@@ -33,13 +33,14 @@ def main() -> int:
         "bench",
         nargs="*",
         metavar="BENCH",
-        help="wire, idle, save, pull, grow, memory, exchange, ingest; without one all of them",
+        help="wire, idle, save, find, pull, grow, memory, exchange, ingest; without one all of them",
     )
     asked = parser.parse_args()
     known: dict[str, Callable[[Path], list[Figure]]] = {
         "wire": lambda _folder: wire.run(),
         "idle": idle.run,
         "save": save.run,
+        "find": find.run,
         "pull": lambda folder: pull.run(folder, asked.rounds),
         "grow": grow.run,
         "memory": memory.run,

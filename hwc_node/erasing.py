@@ -39,4 +39,5 @@ def obey(connection: Connection, patient: PatientId, now_ms: int) -> int:
     gone = connection.exec_driver_sql("DELETE FROM change WHERE patient = ?", (patient,)).rowcount
     connection.exec_driver_sql("DELETE FROM record WHERE patient = ?", (patient,))
     connection.exec_driver_sql("DELETE FROM patient_digest WHERE patient = ?", (patient,))
+    connection.exec_driver_sql("DELETE FROM patient_word WHERE patient = ?", (patient,))
     return gone

@@ -1,8 +1,9 @@
 """Changes to and from their rows: load what is held of some records, join what arrives, keep what came of it.
 
-Whether a change was authored here or came from the hub, it is kept by `keep`: change rows, record rows and patients'
-digests in the caller's one transaction, a few statements for a whole batch, so that a page of thousands costs no more
-round trips than one of three. The merge itself is `replica.receive`; this file refuses to know better.
+Whether a change was authored here or came from the hub, it is kept by `keep`: change rows, record rows, patients' digests
+and the words that they are found by, in the caller's one transaction, a few statements for a whole batch, so that a page
+of thousands costs no more round trips than one of three. The merge itself is `replica.receive`; this file refuses to
+know better.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from hwc_node import names
 from sync_protocol import change as changes
 from sync_protocol import merge, replica, segment
 from sync_protocol.change import Change, ChangeId, PatientId, RecordKey
@@ -24,6 +26,7 @@ from sync_protocol.schema import Writer
 ORIGINS: Final = (Writer.CENTRE, Writer.DOCTOR, Writer.HUB)
 """A column holds the number of its writer, the same that a voucher carries."""
 
+PATIENT: Final = "patient"
 NORMAL: Final = 0
 SET_ASIDE: Final = 1
 MAX_COLUMN: Final = (1 << 63) - 1  # SQLite's integers; a stamp beyond year 6429 stands in its bytes, clipped here
@@ -117,6 +120,7 @@ _INSERT: Final = (
     "INSERT INTO change (id, kind, record, patient, facility, node, person, hlc, raw, origin, receipt_ms, position,"
     " tag, lane, state, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)"
 )
+_INSERT_WORD: Final = "INSERT INTO patient_word (word, patient) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _UPDATE: Final = (
     "UPDATE change SET receipt_ms = ?, origin = ?, position = CASE WHEN ? THEN ? ELSE COALESCE(position, ?) END, tag = ?,"
     " state = 0, reason = NULL, attempts = 0, segment = NULL WHERE id = ?"
@@ -132,6 +136,10 @@ def _insert(connection: Connection, fresh: Sequence[Arrived]) -> None:
         rows.append((*row, *told, segment.lane_of(change)))
     if rows:
         connection.exec_driver_sql(_INSERT, rows)
+    changed = (one.held.change for one in fresh if one.held.change.kind == PATIENT)
+    words = [(word, change.patient) for change in changed for word in names.words(change.writes)]
+    if words:
+        connection.exec_driver_sql(_INSERT_WORD, words)
 
 
 def _update(connection: Connection, again: Sequence[tuple[Held, Arrived]]) -> None:

@@ -106,6 +106,15 @@ class PatientDigestRow(NodeRow, table=True):
     digest: bytes = Field(sa_column=_bytes())
 
 
+class PatientWordRow(NodeRow, table=True):
+    """A word by which a patient is found: a sound of a name that was ever written, or a number's digits (`names.words`)."""
+
+    __tablename__ = "patient_word"
+    __table_args__ = {"sqlite_with_rowid": False}  # as SQLAlchemy reads it
+    word: str = Field(primary_key=True)
+    patient: bytes = Field(sa_column=_bytes(primary=True))
+
+
 class ErasedPatientRow(NodeRow, table=True):
     """A patient whose erasure the hub ordered."""
 

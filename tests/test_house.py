@@ -48,6 +48,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
     },
     "hwc_node": {
         "config": 10,
+        "names": 10,
         "tables": 10,
         "files": 20,
         "keystore": 30,
@@ -64,6 +65,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "standing": 76,
         "edits": 76,
         "views": 76,
+        "finding": 77,
         "line_import": 78,
         "fhir_import": 79,
         "clinic": 80,
@@ -133,7 +135,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
 _NODE_SQL: Final = frozenset(
     f"hwc_node.{room}"
     for room in "tables engine migrations ledger membership store outbox erasing questioning inbox standing courier"
-    " checkup".split()
+    " checkup finding".split()
 )
 _HUB_SQL: Final = frozenset({"hub_server.tables", "hub_server.database", "hub_server.migrations"})
 _EVERYWHERE: Final = frozenset({"sync_protocol.*", "hwc_node.*", "hub_server.*"})
@@ -142,6 +144,7 @@ DOORS: Final[dict[str, frozenset[str]]] = {
     "msgspec": _EVERYWHERE,
     "structlog": frozenset({"hwc_node.*", "hub_server.*"}),
     "httpx": frozenset({"hwc_node.sync"}),
+    "rapidfuzz": frozenset({"hwc_node.finding"}),
     "apscheduler": frozenset({"hwc_node.scheduler", "hub_server.scheduler"}),
     "typer": frozenset({"hwc_node.cli", "hub_server.cli"}),
     "rich": frozenset({"hwc_node.cli", "hub_server.cli"}),
@@ -327,6 +330,8 @@ LATE: Final = {
     # What speaks HTTP takes 7 MB, needed only after unlocking
     ("hwc_node/sync/connecting.py", "open_hub"),
     ("hwc_node/sync/connecting.py", "hub_address"),
+    # What compares words takes memory, needed only after unlocking
+    ("hwc_node/cli/finding.py", "find"),
     # Alembic takes a fifth of it, and 10 MB: only an upgrade needs it
     ("hwc_node/migrations/__init__.py", "upgrade"),
     ("hwc_node/migrations/__init__.py", "require_known"),

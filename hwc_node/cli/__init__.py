@@ -12,7 +12,19 @@ from typing import Annotated
 
 import typer
 
-from hwc_node.cli import carrying, console, deciding, keeping, looking, moving, opening, records, slots, subscribing
+from hwc_node.cli import (
+    carrying,
+    console,
+    deciding,
+    finding,
+    keeping,
+    looking,
+    moving,
+    opening,
+    records,
+    slots,
+    subscribing,
+)
 from hwc_node.cli.console import Status
 
 PROGRAM = "hwc"
@@ -155,6 +167,7 @@ def courier_group(context: typer.Context) -> None:
 opening.command(app, "enrol", "Make this node's database and enrol it at the hub.")(moving.enrol)
 opening.command(app, "import", "Take in records, one a line.")(records.import_command)
 opening.command(app, "export", "Print what this node holds, a record a line.")(records.export_command)
+opening.command(app, "find", "Find patients by name, phone or ABHA number.")(finding.find)
 opening.command(app, "schema", "Print the table of kinds and fields.")(records.schema_command)
 opening.command(app, "sync", "Send what the hub lacks, receive what is new.")(moving.sync_command)
 opening.command(courier, "write", "Write a file for somebody to carry to the hub.")(carrying.write)

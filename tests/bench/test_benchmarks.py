@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import exchange, grow, ingest, memory
+from bench import exchange, find, grow, ingest, memory
 from bench.figures import Figure
 
 
@@ -49,6 +49,12 @@ def test_grow_measures_each_size_against_the_smallest(folder: Path) -> None:
         assert found[f"{what}, at 60"].ratio == 1
         assert found[f"{what}, at 200"].value > 0
     assert found["1,000 consultations at the hub"].value > 0
+
+
+def test_find_finds_everybody_by_their_own_name(folder: Path) -> None:
+    found = told(find.run(folder, patients=60, searches=20))
+    assert found["median among 60"].value > 0
+    assert found["median among 60"].ratio is not None
 
 
 def test_memory_watches_each_command_of_a_node(folder: Path) -> None:

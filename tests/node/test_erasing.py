@@ -33,7 +33,7 @@ def rows_about(node: PaperNode, change: Change) -> int:
     with begin_read(node.store.engine) as connection:
         return sum(
             int(connection.exec_driver_sql(query.format(table), (change.patient,)).scalar() or 0)
-            for table in ("change", "record", "patient_digest")
+            for table in ("change", "record", "patient_digest", "patient_word")
         )
 
 

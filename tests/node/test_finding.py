@@ -1,0 +1,178 @@
+"""Patients found by what is typed: names however they are spelt, halves of names, numbers and their ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hwc_node import finding, names
+from hwc_node.engine import begin_read, begin_write
+from hwc_node.store import Store
+from sync_protocol import documents
+from sync_protocol.change import ChangeId, RecordId, RecordKey
+from tests.node import enrolled_home
+from tests.node.command_line import Runner, point_at
+from tests.node.enrolled_home import NOW_MS, PERSON, Home, make_home
+
+PEOPLE = {
+    "laxmi": {"name": "Laxmi Devi", "village": "Rampur", "phone": "98450 12345", "sex": "F", "birth": {"year": 1980}},
+    "lakshmi": {"name": "लक्ष्मी बाई", "village": "Nallur", "sex": "F"},
+    "lakhan": {"name": "Lakhan Singh", "phone": "9812300000"},
+    "ramesh": {"name": "Ramesh Kumar", "abha": "91-1234-5678-9012"},
+    "suresh": {"name": "Suresh Kumar"},
+    "mohammad": {"name": "Mohammad Ansari"},
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return make_home(tmp_path)
+
+
+@pytest.fixture
+def store(home: Home) -> Iterator[Store]:
+    with home.open() as made:
+        yield made
+
+
+@pytest.fixture
+def people(store: Store) -> dict[bytes, str]:
+    """Who is at the centre: their ids and what this test calls them."""
+    return {enrolled_home.write(store, PERSON, "patient", writes).record: who for who, writes in PEOPLE.items()}
+
+
+def found(store: Store, people: dict[bytes, str], typed: str) -> list[str]:
+    return [people[one.patient] for one in finding.find(store, typed)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("Lakshmi", {"laxmi", "lakshmi"}),
+        ("लक्ष्मी", {"laxmi", "lakshmi"}),
+        ("laxmi devi", {"laxmi"}),
+        ("Devi Lakshmi", {"laxmi"}),
+        ("smt laxmi", {"laxmi", "lakshmi"}),
+        ("Muhammed", {"mohammad"}),
+        ("Mohd Ansari", set()),
+        ("Rames", {"ramesh"}),
+        ("Ram", {"ramesh"}),
+        ("kumar", {"ramesh", "suresh"}),
+        ("Ramesh Kumar", {"ramesh"}),
+        ("98450 12345", {"laxmi"}),
+        ("9845", {"laxmi"}),
+        ("12345", {"laxmi"}),
+        ("+91 98450 12345", {"laxmi"}),
+        ("91-1234-5678-9012", {"ramesh"}),
+        ("9012", {"ramesh"}),
+        ("laxmi 12345", {"laxmi"}),
+        ("laxmi 99999", set()),
+        ("Xerxes", set()),
+        ("", set()),
+        ("?! 12", set()),
+    ],
+)
+def test_a_patient_is_found_by_any_spelling_half_a_name_or_a_number(
+    store: Store, people: dict[bytes, str], typed: str, wanted: set[str]
+) -> None:
+    assert set(found(store, people, typed)) == wanted
+
+
+def test_the_nearest_stands_first_with_what_a_list_shows(store: Store, people: dict[bytes, str]) -> None:
+    first = next(name for name, who in people.items() if who == "laxmi")
+    enrolled_home.write(store, PERSON, "case", {"at": NOW_MS - 5_000, "plan": "rest"}, patient=first)
+    best, *others = finding.find(store, "Laxmi Devi")
+    assert (best.patient, best.nearness, best.view["village"], best.last_visit_ms) == (
+        first,
+        1.0,
+        "Rampur",
+        NOW_MS - 5_000,
+    )
+    assert others == []
+    exact, near = finding.find(store, "laksmi")[:2]
+    assert exact.nearness >= near.nearness
+    assert len(finding.find(store, "laksmi", 1)) == 1
+
+
+def test_a_corrected_name_finds_by_the_old_and_the_new_and_what_the_hub_brings_is_found(
+    store: Store, people: dict[bytes, str]
+) -> None:
+    name = next(name for name, who in people.items() if who == "suresh")
+    shown = {"name": [only_change(store, name)]}
+    enrolled_home.write(store, PERSON, "patient", {"name": "Mahesh Kumar"}, record=name, shown=shown)
+    assert found(store, people, "Mahesh") == found(store, people, "Suresh") == ["suresh"]
+    elsewhere = enrolled_home.arrive(store, "patient", {"name": "Zaynab Bi"}, 1)
+    assert [one.patient for one in finding.find(store, "ज़ैनब")] == [elsewhere.record]
+
+
+def only_change(store: Store, name: bytes) -> ChangeId:
+    kept = store.record(RecordKey("patient", RecordId(name)))
+    assert kept is not None
+    return kept.kept[0].held.change.id
+
+
+def test_who_was_entered_in_error_is_not_found(store: Store, people: dict[bytes, str]) -> None:
+    name = next(name for name, who in people.items() if who == "mohammad")
+    mark = {"entered_in_error": {"hidden": True, "reason": "somebody else", "shown": [only_change(store, name)]}}
+    enrolled_home.write(store, PERSON, "patient", mark, record=name, patient=name)
+    assert found(store, people, "Mohammad") == []
+
+
+def test_an_upgrade_finds_those_who_were_here_before(home: Home) -> None:
+    with home.open() as store:
+        name = enrolled_home.write(store, PERSON, "patient", {"name": "Laxmi Devi", "phone": "9845012345"}).record
+        with begin_write(store.engine) as connection:
+            connection.exec_driver_sql("DROP TABLE patient_word")
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+    with home.open() as store:
+        assert [one.patient for one in finding.find(store, "lakshmi")] == [name]
+        assert [one.patient for one in finding.find(store, "9845012345")] == [name]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text(max_size=120))
+def test_any_text_may_be_typed(store: Store, typed: str) -> None:
+    finding.find(store, typed)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@given(st.text(alphabet=st.characters(min_codepoint=0x0904, max_codepoint=0x0D6F), min_size=3, max_size=20))
+def test_who_has_a_name_is_found_by_it(store: Store, name: str) -> None:
+    patient = enrolled_home.write(store, PERSON, "patient", {"name": name}).record
+    if names.sounds(name):
+        assert patient in [one.patient for one in finding.nearest(store, name, 1_000)]
+
+
+def test_the_command_shows_names_only_when_asked(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    with home.open() as store:
+        name = enrolled_home.write(store, PERSON, "patient", PEOPLE["laxmi"]).record
+    point_at(home, monkeypatch)
+    hwc = Runner(capfdbinary)
+    told = hwc("find", "lakshmi")
+    assert (told.status, documents.id_text(name) in told.out, "Laxmi" in told.out, "Rampur" in told.out) == (
+        0,
+        True,
+        False,
+        True,
+    )
+    assert "Laxmi Devi" in hwc("find", "lakshmi", "--show-names").out
+    (shape,) = hwc("find", "--json", "12345").lines
+    assert shape["patient"] == documents.id_text(name)
+    assert set(shape) == {"patient", "nearness", "sex", "birth", "village", "last_visit_at"}
+    nobody = hwc("find", "Xerxes")
+    assert (nobody.status, nobody.out, "Nobody" in nobody.err) == (0, "", True)
+    assert hwc("find").status == 2
+
+
+def test_no_word_of_a_name_lies_open_on_the_disk(home: Home) -> None:
+    with home.open() as store:
+        enrolled_home.write(store, PERSON, "patient", {"name": "Laxmi Devi"})
+        with begin_read(store.engine) as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM patient_word").scalar() == 2
+    assert not any(b"laksmi" in one.read_bytes() for one in home.config.home.rglob("*") if one.is_file())
