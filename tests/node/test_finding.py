@@ -13,12 +13,12 @@ from hwc_node import finding, names
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.store import Store
 from sync_protocol import documents
-from sync_protocol.change import ChangeId, RecordId, RecordKey
+from sync_protocol.change import ChangeId, PatientId, RecordId, RecordKey
 from tests.node import enrolled_home
 from tests.node.command_line import Runner, point_at
 from tests.node.enrolled_home import NOW_MS, PERSON, Home, make_home
 
-PEOPLE = {
+PEOPLE: dict[str, dict[str, object]] = {
     "laxmi": {"name": "Laxmi Devi", "village": "Rampur", "phone": "98450 12345", "sex": "F", "birth": {"year": 1980}},
     "lakshmi": {"name": "लक्ष्मी बाई", "village": "Nallur", "sex": "F"},
     "lakhan": {"name": "Lakhan Singh", "phone": "9812300000"},
@@ -39,13 +39,17 @@ def store(home: Home) -> Iterator[Store]:
         yield made
 
 
+def register(store: Store, writes: dict[str, object]) -> PatientId:
+    return PatientId(enrolled_home.write(store, PERSON, "patient", writes).record)
+
+
 @pytest.fixture
-def people(store: Store) -> dict[bytes, str]:
+def people(store: Store) -> dict[PatientId, str]:
     """Who is at the centre: their ids and what this test calls them."""
-    return {enrolled_home.write(store, PERSON, "patient", writes).record: who for who, writes in PEOPLE.items()}
+    return {register(store, writes): who for who, writes in PEOPLE.items()}
 
 
-def found(store: Store, people: dict[bytes, str], typed: str) -> list[str]:
+def found(store: Store, people: dict[PatientId, str], typed: str) -> list[str]:
     return [people[one.patient] for one in finding.find(store, typed)]
 
 
@@ -77,12 +81,12 @@ def found(store: Store, people: dict[bytes, str], typed: str) -> list[str]:
     ],
 )
 def test_a_patient_is_found_by_any_spelling_half_a_name_or_a_number(
-    store: Store, people: dict[bytes, str], typed: str, wanted: set[str]
+    store: Store, people: dict[PatientId, str], typed: str, wanted: set[str]
 ) -> None:
     assert set(found(store, people, typed)) == wanted
 
 
-def test_the_nearest_stands_first_with_what_a_list_shows(store: Store, people: dict[bytes, str]) -> None:
+def test_the_nearest_stands_first_with_what_a_list_shows(store: Store, people: dict[PatientId, str]) -> None:
     first = next(name for name, who in people.items() if who == "laxmi")
     enrolled_home.write(store, PERSON, "case", {"at": NOW_MS - 5_000, "plan": "rest"}, patient=first)
     best, *others = finding.find(store, "Laxmi Devi")
@@ -99,14 +103,14 @@ def test_the_nearest_stands_first_with_what_a_list_shows(store: Store, people: d
 
 
 def test_a_corrected_name_finds_by_the_old_and_the_new_and_what_the_hub_brings_is_found(
-    store: Store, people: dict[bytes, str]
+    store: Store, people: dict[PatientId, str]
 ) -> None:
     name = next(name for name, who in people.items() if who == "suresh")
     shown = {"name": [only_change(store, name)]}
     enrolled_home.write(store, PERSON, "patient", {"name": "Mahesh Kumar"}, record=name, shown=shown)
     assert found(store, people, "Mahesh") == found(store, people, "Suresh") == ["suresh"]
     elsewhere = enrolled_home.arrive(store, "patient", {"name": "Zaynab Bi"}, 1)
-    assert [one.patient for one in finding.find(store, "ज़ैनब")] == [elsewhere.record]
+    assert [one.patient for one in finding.find(store, "ज़ैनब")] == [PatientId(elsewhere.record)]
 
 
 def only_change(store: Store, name: bytes) -> ChangeId:
@@ -115,7 +119,7 @@ def only_change(store: Store, name: bytes) -> ChangeId:
     return kept.kept[0].held.change.id
 
 
-def test_who_was_entered_in_error_is_not_found(store: Store, people: dict[bytes, str]) -> None:
+def test_who_was_entered_in_error_is_not_found(store: Store, people: dict[PatientId, str]) -> None:
     name = next(name for name, who in people.items() if who == "mohammad")
     mark = {"entered_in_error": {"hidden": True, "reason": "somebody else", "shown": [only_change(store, name)]}}
     enrolled_home.write(store, PERSON, "patient", mark, record=name, patient=name)
@@ -124,7 +128,7 @@ def test_who_was_entered_in_error_is_not_found(store: Store, people: dict[bytes,
 
 def test_an_upgrade_finds_those_who_were_here_before(home: Home) -> None:
     with home.open() as store:
-        name = enrolled_home.write(store, PERSON, "patient", {"name": "Laxmi Devi", "phone": "9845012345"}).record
+        name = register(store, {"name": "Laxmi Devi", "phone": "9845012345"})
         with begin_write(store.engine) as connection:
             connection.exec_driver_sql("DROP TABLE patient_word")
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
@@ -142,7 +146,7 @@ def test_any_text_may_be_typed(store: Store, typed: str) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 @given(st.text(alphabet=st.characters(min_codepoint=0x0904, max_codepoint=0x0D6F), min_size=3, max_size=20))
 def test_who_has_a_name_is_found_by_it(store: Store, name: str) -> None:
-    patient = enrolled_home.write(store, PERSON, "patient", {"name": name}).record
+    patient = register(store, {"name": name})
     if names.sounds(name):
         assert patient in [one.patient for one in finding.nearest(store, name, 1_000)]
 
@@ -151,7 +155,7 @@ def test_the_command_shows_names_only_when_asked(
     home: Home, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     with home.open() as store:
-        name = enrolled_home.write(store, PERSON, "patient", PEOPLE["laxmi"]).record
+        name = register(store, PEOPLE["laxmi"])
     point_at(home, monkeypatch)
     hwc = Runner(capfdbinary)
     told = hwc("find", "lakshmi")
