@@ -129,8 +129,9 @@ def _sized(found: Sequence[tuple[int, Stored]]) -> Iterator[Sequence[tuple[int, 
 
 
 def _items(store: Store, part: Sequence[tuple[int, Stored]], opened: Mapping[PatientId, PatientKey]) -> Iterator[Item]:
-    """Full copies of what was not erased."""
+    """Full copies of what was not erased, be it between the reading of the item and of its key."""
     for _, one in part:
-        if one.payload:
-            raw = store.vault.open_payload(opened[PatientId(one.patient)], one.payload, ChangeId(one.change))
+        key = opened.get(PatientId(one.patient))
+        if one.payload and key is not None:
+            raw = store.vault.open_payload(key, one.payload, ChangeId(one.change))
             yield Item(one.position, changes.parse(raw), one.receipt_ms, ORIGINS[one.origin], one.tag)

@@ -87,14 +87,14 @@ def _items(
     items = []
     for one in stored:
         body: Any
-        if not one.payload:
+        key = opened.get(PatientId(one.patient))
+        if one.payload and one.segment in named:
+            body = Reference(EnvelopeId(one.segment), one.segment_row)
+        elif one.payload and key is not None:
+            body = changes.parse(store.vault.open_payload(key, one.payload, ChangeId(one.change)))
+        else:  # erased, be it between the reading of the item and of its key
             items.append(Item(one.position, Erased(), 0, ORIGINS[0], one.tag))
             continue
-        if one.segment in named:
-            body = Reference(EnvelopeId(one.segment), one.segment_row)
-        else:
-            key = opened[PatientId(one.patient)]
-            body = changes.parse(store.vault.open_payload(key, one.payload, ChangeId(one.change)))
         items.append(Item(one.position, body, one.receipt_ms, ORIGINS[one.origin], one.tag))
     return items
 

@@ -14,6 +14,7 @@ from starlette.types import Message
 from hub_server.app import Hub, make_app
 from hub_server.pages import ITEMS_A_PAGE
 from hub_server.workers import Threads
+from sync_protocol.feed_page import Erased
 from sync_protocol.session import NodeSession
 from tests.hub.bare_node import NOW_MS, BareNode
 from tests.hub.hub_world import HubWorld
@@ -94,6 +95,18 @@ def test_the_length_is_told_where_it_is_known_and_many_pages_come_as_they_are_ma
     none = client.post("/v1/sync", content=body)
     assert int(none.headers["content-length"]) == len(none.content)
     assert node.read(asked, none.content).feed_position == ITEMS
+
+
+def test_an_item_whose_key_was_destroyed_a_moment_ago_is_told_as_erased(world: HubWorld) -> None:
+    """An erasure is committed between the reading of an item and of its patient's key."""
+    node = world.node("HWC1")
+    with world.database.transaction() as connection:
+        connection.execute(
+            "UPDATE patient SET wrapped_key = '' WHERE patient = (SELECT patient FROM item WHERE position = 2)"
+        )
+    world.exchange(node, with_grant=False)
+    assert node.cursor.position == ITEMS
+    assert [one.position for one in node.items if isinstance(one.body, Erased)] == [2]
 
 
 def test_no_page_is_made_for_a_node_that_is_gone(world: HubWorld) -> None:
