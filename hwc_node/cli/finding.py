@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
     from hwc_node.finding import Found
 
 MOST: Final = 20  # what a person looks through
+MAX_LINE_CHARS: Final = 1_000
 HIDDEN: Final = "(--show-names shows it)"
 
 
 def find(
-    typed: Annotated[list[str], typer.Argument(metavar="TEXT", help="A name, a phone number, an ABHA number.")],
+    typed: Annotated[
+        list[str], typer.Argument(metavar="TEXT", help="A name, a phone number, an ABHA number; - for stdin.")
+    ],
     most: Annotated[int, typer.Option("--most", metavar="N", min=1, max=MOST, help="How many are listed.")] = MOST,
     as_json: AsJson = False,
     show_names: ShowNames = False,
@@ -27,16 +31,19 @@ def find(
     Examples:
       hwc find Lakshmi Devi
       hwc find 98450
+      hwc find -
       hwc find --json लक्ष्मी | jq -r .patient
 
     Find patients, the nearest first: Lakshmi finds Laxmi and लक्ष्मी, and half a name or the end of a number is enough.
 
-    Names are shown with --show-names only.
+    Names are shown with --show-names only. What is typed behind the command stays in the shell's history; what - reads
+    does not.
     """
+    text = sys.stdin.readline(MAX_LINE_CHARS) if typed == ["-"] else " ".join(typed)
     with opening.desk() as at:
         from hwc_node import finding  # what compares words takes memory, needed only after unlocking
 
-        found = finding.find(at.store, " ".join(typed), most)
+        found = finding.find(at.store, text, most)
         if as_json:
             for one in found:
                 console.line(_shape(one, show_names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,6 +170,8 @@ def test_the_command_shows_names_only_when_asked(
     (shape,) = hwc("find", "--json", "12345").lines
     assert shape["patient"] == documents.id_text(name)
     assert set(shape) == {"patient", "nearness", "sex", "birth", "village", "last_visit_at"}
+    monkeypatch.setattr("sys.stdin", io.StringIO("lakshmi devi\nsomething else\n"))
+    assert hwc("find", "-", "--json").shape["patient"] == documents.id_text(name)
     nobody = hwc("find", "Xerxes")
     assert (nobody.status, nobody.out, "Nobody" in nobody.err) == (0, "", True)
     assert hwc("find").status == 2
