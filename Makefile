@@ -7,7 +7,7 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types simulate soak bench lock clean
+.PHONY: help setup assets demo test lint types simulate soak bench lock clean
 
 help:
 	@echo "make demo            the main job with real processes on this machine (KEEP=1 leaves it running)"
@@ -16,9 +16,13 @@ help:
 	@echo "make bench           the benchmarks, as a table (ARGS=--json: one object a line)"
 	@echo "make simulate SEED=n one simulated world again; make soak: many worlds and long property tests"
 	@echo "make setup           only what the others do first: $(VENV) with the locked dependencies"
+	@echo "make assets          the pages' styles, scripts and fonts, from npm packages (make setup does this too)"
 	@echo "make lock            requirements.lock anew from pyproject.toml (needs uv); make clean: remove $(VENV)"
 
-setup: $(STAMP)
+setup: $(STAMP) assets
+
+assets: $(STAMP)
+	@$(RUN) build_assets.py
 
 # The stamp holds the folder it was made in: programs in a virtual environment do not survive that the folder is moved.
 ifneq ($(wildcard $(STAMP)),)
@@ -41,10 +45,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@printf '%s\n' "$(CURDIR)" > $@
 
-demo: $(STAMP)
+demo: $(STAMP) assets
 	@KEEP="$(KEEP)" $(RUN) -m bench.demo
 
-test: $(STAMP)
+test: $(STAMP) assets
 	@[ -d ../shared ] || echo "The folder ../shared is not here: the tests in tests/shared are not run and not counted."
 	@$(RUN) -m pytest -n 2 -q --durations=10 $(or $(ARGS),tests)
 
@@ -61,7 +65,7 @@ simulate: $(STAMP)
 soak: $(STAMP)
 	@HYPOTHESIS_PROFILE=soak SIMULATED_WORLDS=20000 $(RUN) -m pytest -n 2 -q tests/protocol tests/world
 
-bench: $(STAMP)
+bench: $(STAMP) assets
 	@$(RUN) -m bench $(ARGS)
 
 lock:

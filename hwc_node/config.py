@@ -2,8 +2,8 @@
 
 Rules: a flag wins over the environment, the environment over ``config.toml`` in the home folder, that over the
 default. An unknown or malformed setting is a coded error that names the setting and never repeats its value. The
-local pages listen on loopback only, unless told that a TLS proxy stands in front. The home has mode 0700, its files
-0600: the health workers share one device with whoever else uses it.
+local pages listen on loopback only, unless told that they are for the centre's own Wi-Fi, or that a TLS proxy stands
+in front. The home has mode 0700, its files 0600: the health workers share one device with whoever else uses it.
 
 No secret is a setting: the passphrase comes from a prompt, ``HWC_PASSPHRASE`` or a file descriptor, and only ``cli``
 reads it. This file refuses to know what the settings are used for: it opens no database, no socket and no key.
@@ -43,6 +43,7 @@ LOCAL_PLAIN_HOSTS: Final = frozenset({"localhost"})
 # a node that is broken. A request may last up to an hour: 32 kbit/s carry 14 MB in that time.
 INTERVAL_BOUNDS_S: Final = (10.0, 86_400.0)
 TIMEOUT_BOUNDS_S: Final = (0.1, 3_600.0)
+LOCK_BOUNDS_S: Final = (30.0, 4 * 3_600.0)  # shorter interrupts every entry; longer than a shift half is no lock
 
 DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 READ_ONLY_ERRNOS: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -54,19 +55,23 @@ class NodeConfig:
 
     ``hub_url`` overrides the address that the enrolment code carried. ``connect_timeout_s`` and ``answer_timeout_s``
     bound the silence of the network, not the length of a transfer: 2G has round trips of 800 ms and pauses of tens of
-    seconds. ``sync_retry_cap_s`` is the longest pause of the exponential back-off.
+    seconds. ``sync_retry_cap_s`` is the longest pause of the exponential back-off. ``lock_after_s``: when the pages
+    lock themselves if nobody touches them. ``open_to_lan``: the pages are for the phones on the centre's own Wi-Fi
+    too, without TLS if need be; the operator says so, since whoever is on that network sees what passes.
     """
 
     home: Path
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     behind_tls_proxy: bool = False
+    open_to_lan: bool = False
     log_level: str = "info"
     hub_url: str | None = None
     sync_interval_s: float = 300.0
     sync_retry_cap_s: float = 3_600.0
     connect_timeout_s: float = 30.0
     answer_timeout_s: float = 120.0
+    lock_after_s: float = 600.0
 
     @property
     def config_file(self) -> Path:
@@ -115,11 +120,11 @@ def load(
             chosen[name] = value
     values: dict[str, object] = {name: PARSERS[name](name, value) for name, value in chosen.items()}
     config = NodeConfig(home=folder, **values)  # type: ignore[arg-type]  # each parser returns its field's type
-    if not config.behind_tls_proxy and not _is_loopback(config.host):
+    if not config.behind_tls_proxy and not config.open_to_lan and not _is_loopback(config.host):
         raise OurFault(
             "The node's pages listen on loopback only, so that nothing crosses a network unencrypted.",
             code="E_NOT_LOOPBACK",
-            next_step="Put a TLS proxy in front and set behind_tls_proxy, or use host 127.0.0.1.",
+            next_step="For the phones on the centre's own Wi-Fi set open_to_lan; behind a TLS proxy, behind_tls_proxy.",
         )
     return config
 
@@ -261,10 +266,12 @@ PARSERS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "host": _text,
     "port": _port,
     "behind_tls_proxy": _switch,
+    "open_to_lan": _switch,
     "log_level": _log_level,
     "hub_url": _hub_url,
     "sync_interval_s": _seconds(INTERVAL_BOUNDS_S),
     "sync_retry_cap_s": _seconds(INTERVAL_BOUNDS_S),
     "connect_timeout_s": _seconds(TIMEOUT_BOUNDS_S),
     "answer_timeout_s": _seconds(TIMEOUT_BOUNDS_S),
+    "lock_after_s": _seconds(LOCK_BOUNDS_S),
 }

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from hwc_node import outbox
+from hwc_node import outbox, worklist
 from sync_protocol.change import PatientId
 from sync_protocol.envelope import EnvelopeId
 from sync_protocol.merge import Held
@@ -40,4 +40,6 @@ def obey(connection: Connection, patient: PatientId, now_ms: int) -> int:
     connection.exec_driver_sql("DELETE FROM record WHERE patient = ?", (patient,))
     connection.exec_driver_sql("DELETE FROM patient_digest WHERE patient = ?", (patient,))
     connection.exec_driver_sql("DELETE FROM patient_word WHERE patient = ?", (patient,))
+    worklist.forget(connection, patient)
+    connection.exec_driver_sql("DELETE FROM draft WHERE patient = ?", (patient,))
     return gone

@@ -1,9 +1,9 @@
 """Changes to and from their rows: load what is held of some records, join what arrives, keep what came of it.
 
-Whether a change was authored here or came from the hub, it is kept by `keep`: change rows, record rows, patients' digests
-and the words that they are found by, in the caller's one transaction, a few statements for a whole batch, so that a page
-of thousands costs no more round trips than one of three. The merge itself is `replica.receive`; this file refuses to
-know better.
+Whether a change was authored here or came from the hub, it is kept by `keep`: change rows, record rows, patients'
+digests, the words that they are found by and what waits for somebody (`worklist`), in the caller's one transaction, a
+few statements for a whole batch, so that a page of thousands costs no more round trips than one of three. The merge
+itself is `replica.receive`; this file refuses to know better.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from hwc_node import names
+from hwc_node import names, worklist
 from sync_protocol import change as changes
 from sync_protocol import merge, replica, segment
 from sync_protocol.change import Change, ChangeId, PatientId, RecordKey
@@ -108,6 +108,7 @@ def keep(connection: Connection, held: Mapping[RecordKey, Sequence[Held]], arriv
         arrived.setdefault(one.held.change.key, []).append(one.held)
     _keep_records(connection, _whole(joined, held, arrived), {key: items[-1] for key, items in arrived.items()})
     _keep_digests(connection, _digest_deltas(joined))
+    worklist.refresh(connection, {one.patient for one in joined if one.key.kind in worklist.MATTERING})
     return Kept(sum(1 for name in batch if name not in known), tuple(joined))
 
 

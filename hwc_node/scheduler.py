@@ -132,6 +132,24 @@ class BackgroundSync:
             self._scheduler.shutdown(wait=False)
         return self._idle.wait(patience_s)
 
+    @property
+    def running(self) -> bool:
+        """Whether an exchange is under way."""
+        return not self._idle.is_set()
+
+    @property
+    def next_in_s(self) -> float | None:
+        """Seconds until the next exchange; None when none is planned."""
+        job = self._scheduler.get_job(SYNC_JOB)
+        if job is None or job.next_run_time is None:
+            return None
+        return max(0.0, float((job.next_run_time - datetime.now(UTC)).total_seconds()))
+
+    def hurry(self) -> None:
+        """A person asks for an exchange: the next one is now, whatever the pause has grown to."""
+        if not self._stopping.is_set() and self._idle.is_set():
+            self._next(0.0)
+
     def _next(self, after_s: float) -> None:
         with suppress(JobLookupError):  # it was stopped a moment ago
             self._scheduler.modify_job(SYNC_JOB, next_run_time=_in(after_s))

@@ -181,6 +181,11 @@ class Store:
         with begin_read(self.engine) as connection:
             return next(iter(_kept_records(connection, [key])), None)
 
+    def some_records(self, keys: Sequence[RecordKey]) -> list[KeptRecord]:
+        """These records in this order, as far as they are here: as many as a page shows."""
+        with begin_read(self.engine) as connection:
+            return _kept_records(connection, keys)
+
     def records(self, *, kind: str | None = None, patient: PatientId | None = None) -> Iterator[KeptRecord]:
         """By kind and id. What is saved meanwhile may be seen or not; each record is whole."""
         yield from self._stream("1", kind, patient)

@@ -87,6 +87,7 @@ class RecordRow(NodeRow, table=True):
     __table_args__ = (
         Index("record_patient", "patient"),
         Index("record_id", "record"),
+        Index("record_at", "kind", "at_ms"),
         Index("record_conflicts", "kind", "record", sqlite_where=text("conflicts > 0")),
     )
     kind: str = Field(primary_key=True)
@@ -113,6 +114,55 @@ class PatientWordRow(NodeRow, table=True):
     __table_args__ = {"sqlite_with_rowid": False}  # as SQLAlchemy reads it
     word: str = Field(primary_key=True)
     patient: bytes = Field(sa_column=_bytes(primary=True))
+
+
+class DraftRow(NodeRow, table=True):
+    """What a person has typed into a form and not saved. place: the form's path. fields: msgpack of name → values."""
+
+    __tablename__ = "draft"
+    __table_args__ = {"sqlite_with_rowid": False}  # as SQLAlchemy reads it
+    person: bytes = Field(sa_column=_bytes(primary=True))
+    place: str = Field(primary_key=True)
+    patient: bytes | None = Field(sa_column=_bytes(nullable=True))
+    fields: bytes = Field(sa_column=_bytes())
+    at_ms: int
+
+
+class ReferralWorkRow(NodeRow, table=True):
+    """Where a referral stands (`worklist`). section: 0 answered and unread, 1 waiting, 2 read, 3 finished.
+
+    urgency: 0 emergency, 1 urgent, 2 routine. status: `referral.Status`, but for whether it was sent.
+    """
+
+    __tablename__ = "referral_work"
+    __table_args__ = (
+        Index("referral_work_order", "section", "urgency", "saved_ms", "referral"),
+        Index("referral_work_patient", "patient"),
+        {"sqlite_with_rowid": False},
+    )
+    referral: bytes = Field(sa_column=_bytes(primary=True))
+    patient: bytes = Field(sa_column=_bytes())
+    section: int
+    urgency: int
+    status: str
+    saved_ms: int
+    received_ms: int | None
+    answered_ms: int | None
+
+
+class FollowUpWorkRow(NodeRow, table=True):
+    """When a follow-up is due: a day as it was written, empty for none."""
+
+    __tablename__ = "follow_up_work"
+    __table_args__ = (
+        Index("follow_up_work_due", "done", "due", "follow_up"),
+        Index("follow_up_work_patient", "patient"),
+        {"sqlite_with_rowid": False},
+    )
+    follow_up: bytes = Field(sa_column=_bytes(primary=True))
+    patient: bytes = Field(sa_column=_bytes())
+    due: str
+    done: bool
 
 
 class ErasedPatientRow(NodeRow, table=True):

@@ -31,6 +31,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "keys": 20,
         "limits": 25,
         "telemedicine": 26,
+        "unusual": 26,
         "change": 30,
         "codec": 35,
         "documents": 35,
@@ -58,6 +59,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "keystore": 30,
         "engine": 40,
         "migrations": 45,
+        "worklist": 42,
         "ledger": 60,
         "membership": 60,
         "store": 70,
@@ -71,6 +73,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "views": 76,
         "finding": 77,
         "overview": 81,
+        "visiting": 81,
         "drafts": 72,
         "reporting": 82,
         "printing": 83,
@@ -148,7 +151,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
 _NODE_SQL: Final = frozenset(
     f"hwc_node.{room}"
     for room in "tables engine migrations ledger membership store outbox erasing questioning inbox standing courier"
-    " checkup finding overview drafts reporting".split()
+    " checkup finding overview drafts reporting worklist".split()
 )
 _HUB_SQL: Final = frozenset({"hub_server.tables", "hub_server.database", "hub_server.migrations"})
 _EVERYWHERE: Final = frozenset({"sync_protocol.*", "hwc_node.*", "hub_server.*"})
@@ -163,6 +166,7 @@ DOORS: Final[dict[str, frozenset[str]]] = {
     "rich": frozenset({"hwc_node.cli", "hub_server.cli"}),
     "segno": frozenset({"hwc_node.printing", "hwc_node.web", "hub_server.cli"}),
     "jinja2": frozenset({"sync_protocol.pages"}),
+    "markupsafe": frozenset({"sync_protocol.pages"}),
     "babel": frozenset({"sync_protocol.pages"}),
     "fpdf": frozenset({"hwc_node.printing"}),
     "platformdirs": frozenset({"hwc_node.config", "hub_server.config"}),
@@ -195,12 +199,13 @@ COMES_WITH: Final = {
     "sqlalchemy": "sqlmodel",
     "starlette": "fastapi",
     "fpdf": "fpdf2",
+    "markupsafe": "jinja2",
 }  # what is imported -> what declares it
 EXTRAS: Final = {"sync_protocol": [], "hwc_node": ["node"], "hub_server": ["hub"]}
 
 # The whole of the standard library that the pure package may import: nothing here reads anything from outside.
 PURE: Final = frozenset(
-    "__future__ abc base64 bisect collections contextlib copy dataclasses datetime decimal difflib enum functools "
+    "__future__ abc base64 bisect collections contextlib contextvars copy dataclasses datetime decimal difflib enum functools "
     "hashlib heapq hmac importlib itertools json math numbers operator re string struct textwrap types typing "
     "unicodedata uuid".split()
 )

@@ -1,0 +1,400 @@
+"""What the lists and the lines of a centre's pages show: what waits, what is due, one patient's records, the sync line.
+
+Reads only. A list reads the rows that are made for it (`worklist`) and then only the records of what one page shows, so
+that it costs the same with a hundred thousand records. Plain values; texts are marked for translation and translated by
+the page. It refuses to know what a page looks like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from hwc_node import ledger, membership, worklist
+from hwc_node.engine import begin_read
+from hwc_node.standing import conflicts_open
+from hwc_node.store import KeptRecord, Store
+from sync_protocol import merge, referral
+from sync_protocol.canonical import Value
+from sync_protocol.change import PatientId, RecordId, RecordKey
+from sync_protocol.merge import Record
+from sync_protocol.referral import Status
+from sync_protocol.words import N_
+
+PAGE_ROWS: Final = 50
+DAY_MS: Final = 86_400_000
+EMERGENCY_WAITS_MS: Final = 10 * 60_000  # then the health officer phones
+NOT_SENT_MS: Final = 12 * 3_600_000
+NOT_SENT_LONG_MS: Final = 5 * DAY_MS
+OFFLINE_ERRORS: Final = frozenset({"E_HUB_UNREACHABLE", "E_SYNC_TIMEOUT", "E_STALLED"})
+NEEDS_YOU: Final = {
+    "E_REVOKED": N_("the hub has shut this computer out; ask its operator"),
+    "E_UNKNOWN_NODE": N_("the hub does not know this computer; ask its operator"),
+    "E_OTHER_ENVIRONMENT": N_("the hub is another than before; ask its operator"),
+}
+_URGENT_STATUSES: Final = (Status.SAVED.value, Status.SENT.value)
+
+
+# -- the sync line -----------------------------------------------------------------------------------------------------
+
+
+class LineState(str, Enum):
+    """Where this computer stands with the hub, as one word."""
+
+    SYNCED = "synced"
+    PENDING = "pending"
+    OFFLINE = "offline"
+    SYNCING = "syncing"
+    NOT_SENT = "not_sent"
+    NOT_SENT_LONG = "not_sent_long"
+    FAILED = "failed"
+    NEEDS_YOU = "needs_you"
+
+
+@dataclass(frozen=True, slots=True)
+class LineFacts:
+    """What the line is decided from. oldest_ms: of what waits. error: code of the last try, empty after a success."""
+
+    pending: int
+    oldest_ms: int | None
+    last_success_ms: int | None
+    last_attempt_ms: int | None
+    error: str
+    set_aside: int
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SyncLine:
+    """since_ms: since when nothing was sent. last_ms: of the last sync. said: a text to be translated, mostly empty."""
+
+    state: LineState
+    pending: int
+    since_ms: int | None
+    last_ms: int | None
+    next_try_s: float | None
+    code: str
+    said: str
+
+
+def decide(facts: LineFacts, now_ms: int) -> LineState:
+    """By precedence: what needs a person, what has waited long, what is under way, what went wrong, what waits."""
+    waited_ms = now_ms - facts.oldest_ms if facts.pending and facts.oldest_ms is not None else 0
+    offline = facts.error != "" and is_offline(facts.error)
+    states = (
+        (LineState.NEEDS_YOU, facts.error in NEEDS_YOU),
+        (LineState.SYNCING, facts.running),
+        (LineState.NOT_SENT_LONG, waited_ms >= NOT_SENT_LONG_MS),
+        (LineState.NOT_SENT, waited_ms >= NOT_SENT_MS),
+        (LineState.FAILED, facts.error != "" and not offline),
+        (LineState.OFFLINE, offline),
+        (LineState.NEEDS_YOU, facts.set_aside > 0),
+        (LineState.PENDING, facts.pending > 0 or facts.last_success_ms is None),
+        (LineState.SYNCED, True),
+    )
+    return next(state for state, holds in states if holds)
+
+
+def is_offline(code: str) -> bool:
+    """Whether an exchange ended with this because there is no link: nothing is wrong then."""
+    return code in OFFLINE_ERRORS
+
+
+def sync_line(store: Store, now_ms: int, *, running: bool, next_try_s: float | None) -> SyncLine:
+    with begin_read(store.engine) as connection:
+        values = membership.get_all(connection)
+        pending, oldest = connection.exec_driver_sql(
+            "SELECT count(*), min(hlc) FROM change INDEXED BY change_waiting WHERE position IS NULL AND state = 0"
+        ).one()
+        set_aside = _count(connection, "SELECT count(*) FROM change WHERE state <> 0")
+    facts = LineFacts(
+        int(pending),
+        None if oldest is None else int(oldest) >> 16,
+        values.get(membership.LAST_SUCCESS_MS),
+        values.get(membership.LAST_ATTEMPT_MS),
+        str(values.get(membership.LAST_ERROR, "") or ""),
+        set_aside,
+        running,
+    )
+    said = NEEDS_YOU.get(facts.error, "")
+    if not said and set_aside:
+        said = N_("the hub could not take some records")
+    return SyncLine(
+        decide(facts, now_ms), facts.pending, facts.oldest_ms, facts.last_success_ms, next_try_s, facts.error, said
+    )
+
+
+# -- counts ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the navigation shows. unread: answers that nobody has read."""
+
+    overdue: int
+    unread: int
+    waiting: int
+    conflicts: int
+    refused: int
+
+
+def counts(store: Store, today: str) -> Counts:
+    """today: the day, as ``YYYY-MM-DD``."""
+    with begin_read(store.engine) as connection:
+        sections = {
+            int(section): int(number)
+            for section, number in connection.exec_driver_sql(
+                "SELECT section, count(*) FROM referral_work WHERE section < 2 GROUP BY section"
+            )
+        }
+        overdue = _count(
+            connection, "SELECT count(*) FROM follow_up_work WHERE done = 0 AND due <> '' AND due < ?", (today,)
+        )
+        refused = _count(connection, "SELECT count(*) FROM change WHERE state <> 0")
+    return Counts(
+        overdue, sections.get(worklist.UNREAD, 0), sections.get(worklist.WAITING, 0), conflicts_open(store), refused
+    )
+
+
+def _count(connection: Connection, query: str, values: tuple[Any, ...] = ()) -> int:
+    return int(connection.exec_driver_sql(query, values).scalar() or 0)
+
+
+# -- lists -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of a list. who: the patient's own record as it is shown, empty where it has not arrived. view: what the
+    list is of, as it is shown. at_ms: when. status, urgency: of a referral."""
+
+    key: RecordKey
+    patient: PatientId
+    who: Mapping[str, Value]
+    view: Mapping[str, Value]
+    at_ms: int | None = None
+    status: str = ""
+    urgency: int = 1
+    section: int = 0
+    saved_ms: int | None = None
+    received_ms: int | None = None
+    answered_ms: int | None = None
+    due: str = ""
+    referred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """lines: of this page. total: of the whole list. number: of this page, from 1."""
+
+    lines: tuple[Line, ...]
+    total: int
+    number: int
+
+    @property
+    def pages(self) -> int:
+        return max(1, -(-self.total // PAGE_ROWS))
+
+
+def referrals(store: Store, number: int = 1) -> Page:
+    """Answered and unread first, then those that wait, emergencies first and the longest waiting before others."""
+    with begin_read(store.engine) as connection:
+        total = _count(connection, "SELECT count(*) FROM referral_work")
+        rows = connection.exec_driver_sql(
+            "SELECT referral, patient, section, urgency, status, saved_ms, received_ms, answered_ms FROM referral_work"
+            " ORDER BY section, urgency, saved_ms, referral LIMIT ? OFFSET ?",
+            (PAGE_ROWS, (number - 1) * PAGE_ROWS),
+        ).fetchall()
+    views = _views(store, [RecordKey(worklist.REFERRAL, RecordId(row[0])) for row in rows])
+    who = _patients(store, [PatientId(row[1]) for row in rows])
+    lines = []
+    for name, patient, section, urgency, status, saved_ms, received_ms, answered_ms in rows:
+        key = RecordKey(worklist.REFERRAL, RecordId(name))
+        kept = views.get(key)
+        sent = kept is not None and status == Status.SAVED.value and kept.sent
+        lines.append(
+            Line(
+                key,
+                PatientId(patient),
+                who.get(PatientId(patient), {}),
+                kept.record.view() if kept is not None else {},
+                status=Status.SENT.value if sent else status,
+                urgency=urgency,
+                section=section,
+                saved_ms=saved_ms,
+                received_ms=received_ms,
+                answered_ms=answered_ms,
+            )
+        )
+    return Page(tuple(lines), total, number)
+
+
+def alarms(store: Store, now_ms: int) -> list[Line]:
+    """Emergencies that the hub has not received ten minutes after they were saved: somebody phones."""
+    with begin_read(store.engine) as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT referral, patient, saved_ms FROM referral_work WHERE section = ? AND urgency = 0"
+            " AND received_ms IS NULL AND saved_ms <= ? ORDER BY saved_ms LIMIT ?",
+            (worklist.WAITING, now_ms - EMERGENCY_WAITS_MS, PAGE_ROWS),
+        ).fetchall()
+    who = _patients(store, [PatientId(row[1]) for row in rows])
+    return [
+        Line(
+            RecordKey(worklist.REFERRAL, RecordId(name)),
+            PatientId(patient),
+            who.get(PatientId(patient), {}),
+            {},
+            saved_ms=saved_ms,
+            urgency=0,
+        )
+        for name, patient, saved_ms in rows
+    ]
+
+
+def follow_ups(store: Store, until: str, number: int = 1) -> Page:
+    """Those that are not done and due up to this day (``YYYY-MM-DD``), the longest overdue first."""
+    condition = "done = 0 AND due <> '' AND due <= ?"
+    with begin_read(store.engine) as connection:
+        total = _count(connection, f"SELECT count(*) FROM follow_up_work WHERE {condition}", (until,))
+        rows = connection.exec_driver_sql(
+            f"SELECT follow_up, patient, due FROM follow_up_work WHERE {condition} ORDER BY due, follow_up"
+            " LIMIT ? OFFSET ?",
+            (until, PAGE_ROWS, (number - 1) * PAGE_ROWS),
+        ).fetchall()
+    views = _views(store, [RecordKey(worklist.FOLLOW_UP, RecordId(row[0])) for row in rows])
+    who = _patients(store, [PatientId(row[1]) for row in rows])
+    lines = []
+    for name, patient, due in rows:
+        key = RecordKey(worklist.FOLLOW_UP, RecordId(name))
+        view = views[key].record.view() if key in views else {}
+        lines.append(Line(key, PatientId(patient), who.get(PatientId(patient), {}), view, due=due))
+    return Page(tuple(lines), total, number)
+
+
+def visits(store: Store, from_ms: int, until_ms: int, number: int = 1) -> Page:
+    """The cases of a time, the latest first."""
+    with begin_read(store.engine) as connection:
+        condition = "kind = 'case' AND at_ms >= ? AND at_ms < ? AND NOT hidden"
+        total = _count(connection, f"SELECT count(*) FROM record WHERE {condition}", (from_ms, until_ms))
+        rows = connection.exec_driver_sql(
+            f"SELECT record, patient, at_ms FROM record WHERE {condition} ORDER BY at_ms DESC, record LIMIT ? OFFSET ?",
+            (from_ms, until_ms, PAGE_ROWS, (number - 1) * PAGE_ROWS),
+        ).fetchall()
+        named = {PatientId(row[1]) for row in rows}
+        referred = {
+            bytes(patient)
+            for (patient,) in ledger.select_in(
+                connection, "SELECT DISTINCT patient FROM referral_work WHERE section < 3 AND patient IN ({})", named
+            )
+        }
+    views = _views(store, [RecordKey("case", RecordId(row[0])) for row in rows])
+    who = _patients(store, [PatientId(row[1]) for row in rows])
+    lines = []
+    for name, patient, at_ms in rows:
+        key = RecordKey("case", RecordId(name))
+        view = views[key].record.view() if key in views else {}
+        owner = PatientId(patient)
+        lines.append(Line(key, owner, who.get(owner, {}), view, at_ms, referred=bytes(patient) in referred))
+    return Page(tuple(lines), total, number)
+
+
+def _views(store: Store, keys: Sequence[RecordKey]) -> dict[RecordKey, KeptRecord]:
+    return {one.key: one for one in store.some_records(keys)}
+
+
+def _patients(store: Store, patients: Sequence[PatientId]) -> dict[PatientId, Mapping[str, Value]]:
+    keys = [RecordKey("patient", RecordId(one)) for one in dict.fromkeys(patients)]
+    return {PatientId(bytes(one.key.record)): one.record.view() for one in store.some_records(keys)}
+
+
+# -- one patient -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PatientPage:
+    """All of one patient. own: their own record, None where it has not arrived. last: of each measured field the
+    latest value with its time. Every list has the latest first."""
+
+    patient: PatientId
+    own: KeptRecord | None
+    cases: tuple[KeptRecord, ...]
+    vitals: tuple[KeptRecord, ...]
+    referrals: tuple[KeptRecord, ...]
+    replies: tuple[KeptRecord, ...]
+    follow_ups: tuple[KeptRecord, ...]
+    others: tuple[KeptRecord, ...]
+    last: Mapping[str, tuple[Value, int | None]]
+    progress: Mapping[RecordId, referral.Progress]
+
+    @property
+    def view(self) -> Mapping[str, Value]:
+        return self.own.record.view() if self.own is not None else {}
+
+    def of_case(self, kind: str, case: RecordId) -> list[KeptRecord]:
+        """The records of a kind that belong to a case."""
+        return [one for one in getattr(self, kind) if one.record.view().get("case") == case]
+
+    @property
+    def conflicts(self) -> int:
+        every = (self.own, *self.cases, *self.vitals, *self.referrals, *self.replies, *self.follow_ups, *self.others)
+        return sum(len(one.record.conflicts()) for one in every if one is not None)
+
+
+_UNMEASURED: Final = frozenset({"at", "case", "corrects", "correction_reason", "resolution_note", "entered_in_error"})
+
+
+def patient_page(store: Store, patient: PatientId) -> PatientPage:
+    """Everything that is here of a patient; what was entered in error is left out."""
+    visible = [one for one in store.patient_records(patient) if merge.is_visible(one.record)]
+    corrected = {name for one in visible if isinstance(name := one.record.view().get("corrects"), bytes)}
+    kept = sorted((one for one in visible if bytes(one.key.record) not in corrected), key=lambda one: -when_ms(one))
+    of_kind: dict[str, list[KeptRecord]] = {}
+    for one in kept:
+        of_kind.setdefault(one.key.kind, []).append(one)
+    referred = of_kind.pop("referral", [])
+    records = [one.record for one in kept]
+    progress = {
+        one.key.record: referral.progress(
+            one.record, [other for other in records if other is not one.record], sent=one.sent
+        )
+        for one in referred
+    }
+    own = next((one for one in of_kind.pop("patient", []) if bytes(one.key.record) == bytes(patient)), None)
+    cases, vitals = of_kind.pop("case", []), of_kind.pop("vitals", [])
+    replies, due = of_kind.pop("reply", []), of_kind.pop("follow_up", [])
+    others = [one for left in of_kind.values() for one in left]
+    return PatientPage(
+        patient,
+        own,
+        tuple(cases),
+        tuple(vitals),
+        tuple(referred),
+        tuple(replies),
+        tuple(due),
+        tuple(others),
+        _last(vitals),
+        progress,
+    )
+
+
+def when_ms(one: KeptRecord) -> int:
+    """When it happened; else when it was written."""
+    return one.at_ms if one.at_ms is not None else first_ms(one.record)
+
+
+def first_ms(record: Record) -> int:
+    """When the record was begun."""
+    return merge.first_change(record).change.hlc >> 16
+
+
+def _last(vitals: Sequence[KeptRecord]) -> dict[str, tuple[Value, int | None]]:
+    last: dict[str, tuple[Value, int | None]] = {}
+    for one in vitals:  # the latest first
+        for name, value in one.record.view().items():
+            if name not in _UNMEASURED and "/" not in name:
+                last.setdefault(name, (value, when_ms(one)))
+    return last

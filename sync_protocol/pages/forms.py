@@ -1,0 +1,132 @@
+"""What somebody typed into a form, what is wrong with it, and what is shown again: nothing typed is lost.
+
+A form is bounded before it is read: so many fields, so many characters. Values come out as text; which of them a record
+takes, its table decides (`sync_protocol.schema`), and what it refuses stands beside its field in the reader's language.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sync_protocol import limits, schema
+from sync_protocol.canonical import Value
+from sync_protocol.pages.language import said
+from sync_protocol.schema import FieldType
+from sync_protocol.words import N_
+
+MAX_FIELDS: Final = 400
+MAX_CHARS: Final = 10_000  # above the longest text of a record, so that what is too long is told and not cut
+_DIGITS: Final = {ord(letter): str(value) for letter, value in (
+    (chr(start + number), number) for start in (0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66)
+    for number in range(10)
+)}  # fmt: skip
+"""Digits of nine Indian scripts: a number may be typed in any of them."""
+
+
+@dataclass(slots=True)
+class Form:
+    """given: field → what was typed. errors: field → what is wrong, as it is shown; in the order of the page."""
+
+    given: dict[str, list[str]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[str, str]]) -> Form:
+        """Of the pairs of a request, as far as they are bounded."""
+        form = cls()
+        for name, value in pairs[:MAX_FIELDS]:
+            form.given.setdefault(name[:100], []).append(unicodedata.normalize("NFC", value[:MAX_CHARS]))
+        return form
+
+    @classmethod
+    def filled(cls, values: Mapping[str, object]) -> Form:
+        """With these values in its fields."""
+        return cls({name: [_shown(value)] for name, value in values.items() if value is not None})
+
+    def value(self, name: str) -> str:
+        """What was typed, blanks around it taken off; empty where nothing was."""
+        return self.given.get(name, [""])[0].strip()
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a field that may be given more than once."""
+        return [one.strip() for one in self.given.get(name, ()) if one.strip()]
+
+    def wrong(self, name: str, text: str) -> None:
+        """Something is wrong with this field; the first that was found stands."""
+        self.errors.setdefault(name, text)
+
+    def error_list(self) -> list[dict[str, str]]:
+        """For the summary: each with a link to its field."""
+        return [{"text": text, "href": f"#{name}"} for name, text in self.errors.items()]
+
+    # -- values --------------------------------------------------------------------------------------------------------
+
+    def number(self, name: str, label: str, *, whole: bool = False) -> float | int | None:
+        """The number that was typed; None where nothing was, or what was is none (which is then told)."""
+        text = (
+            self.value(name).translate(_DIGITS).replace(",", ".") if not whole else self.value(name).translate(_DIGITS)
+        )
+        if not text:
+            return None
+        try:
+            parsed = float(text)
+        except ValueError:
+            parsed = float("nan")
+        if parsed != parsed or abs(parsed) > 1e9:
+            self.wrong(name, said("%(label)s must be a number", label=label))
+            return None
+        if parsed == int(parsed):
+            return int(parsed)
+        if whole:
+            self.wrong(name, said("%(label)s must be a whole number", label=label))
+            return None
+        return parsed
+
+    def checked(self, kind: str, name: str, label: str, value: Value, at: str = "") -> Value:
+        """The value, if the record's table takes it; else None, and why stands beside the field. at: the form's name
+        of the field, where it is another than the record's."""
+        row = schema.field_of(kind, name)
+        if row is None or value is None:
+            return value
+        if limits.problem(row, value) is None:
+            return value
+        self.wrong(at or name, problem_said(row, label))
+        return None
+
+    def required(self, name: str, text: str) -> str:
+        """What was typed; where nothing was, ``text`` stands beside the field."""
+        value = self.value(name)
+        if not value:
+            self.wrong(name, text)
+        return value
+
+
+def problem_said(row: schema.Field, label: str) -> str:
+    """Why a table does not take a value of this field, in the spoken language."""
+    if row.low is not None and row.high is not None:
+        return said(
+            "%(label)s must be from %(low)s to %(high)s %(unit)s",
+            label=label,
+            low=f"{row.low:g}",
+            high=f"{row.high:g}",
+            unit=row.unit,
+        ).rstrip()
+    if row.type is FieldType.TEXT:
+        return said("%(label)s must be at most %(num)s characters", label=label, num=row.max_chars)
+    return said(_OTHER_PROBLEMS.get(row.type, N_("%(label)s cannot be saved like this")), label=label)
+
+
+_OTHER_PROBLEMS: Final = {
+    FieldType.DATE: N_("%(label)s must be a date"),
+    FieldType.CHOICE: N_("%(label)s must be one of those in the list"),
+    FieldType.ELEMENT: N_("%(label)s is too long"),
+}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)

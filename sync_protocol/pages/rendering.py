@@ -1,0 +1,81 @@
+"""Templates to pages: one environment a side, with the words and the numbers of the language that is spoken.
+
+Everything that a template shows is escaped unless it was made here or by a macro. Invisible characters that turn the
+direction of text or hide it are shown as what they are: a patient's name cannot rearrange a page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jinja2 import ChainableUndefined, ChoiceLoader, Environment, PackageLoader, select_autoescape
+from markupsafe import Markup, escape
+
+from sync_protocol.pages import language
+from sync_protocol.pages.language import Words
+
+SHARED: Final = "sync_protocol.pages"
+COMPONENTS: Final = "nhsuk_frontend_jinja"
+_TURNING: Final = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufff9-\ufffb]")
+
+
+class Renderer:
+    """package: whose ``templates`` folder has the pages."""
+
+    def __init__(self, package: str, common: Mapping[str, Any]) -> None:
+        """common: what every template may use."""
+        self._environment = _environment(package)
+        self._environment.globals.update(common)
+
+    def page(self, template: str, words: Words, **values: Any) -> str:
+        """The page as HTML. template: its name without the ending."""
+        with language.speaking(words):
+            return self._environment.get_template(f"{template}.jinja").render(words=words, **values)
+
+
+def _environment(package: str) -> Environment:
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader(SHARED), PackageLoader(COMPONENTS)]),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        finalize=_shown,
+        undefined=ChainableUndefined,  # the components ask for parts of what was not given
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.install_gettext_callables(  # type: ignore[attr-defined]  # the extension adds it
+        lambda text: language.spoken().gettext(text),
+        lambda one, many, number: language.spoken().ngettext(one, many, number),
+        newstyle=True,
+    )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.filters |= {
+        "number": lambda value, places=None: language.spoken().number(value, places),
+        "day": lambda when: language.spoken().day(when),
+        "short_day": lambda when: language.spoken().short_day(when),
+        "clock": lambda ms: language.spoken().clock(ms),
+        "time": lambda ms: language.spoken().time(ms),
+        "ago": lambda ms, now_ms: language.spoken().ago(ms, now_ms),
+        "plain": plain,
+        "lines": lines,
+    }
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Whatever a template puts out passes here: text that is not ours yet as it may be shown."""
+    return plain(value) if type(value) is str else value
+
+
+def plain(text: object) -> str:
+    """Text from outside as it may be shown: what would turn or hide its neighbours is shown as a mark."""
+    return _CONTROL.sub("\ufffd", _TURNING.sub("\ufffd", str(text)))
+
+
+def lines(text: object) -> Markup:
+    """Text of several lines, as written."""
+    return Markup("<br>").join(escape(line) for line in plain(text).splitlines())
