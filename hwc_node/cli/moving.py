@@ -208,17 +208,25 @@ def _tell_result(done: SyncResult, as_json: bool, failed: str = "") -> None:
 
 
 def serve(
-    host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="Loopback, unless behind TLS.")] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="ADDRESS", help="Loopback, unless open_to_lan or behind TLS.")
+    ] = None,
     port: Annotated[int | None, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free one.")] = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Ask for no passphrase: whoever unlocks a page first opens the database.")
+    ] = False,
 ) -> None:
     """\b
     Examples:
       hwc serve
       hwc serve --port 8099
+      hwc serve --locked
 
-    Sync in the background, and show a status page to this machine's browsers, until stopped (Ctrl-C, SIGTERM).
+    Sync in the background, and serve the centre's pages to this machine's browsers, until stopped (Ctrl-C, SIGTERM).
+
+    For the phones on the centre's own Wi-Fi: HWC_OPEN_TO_LAN=1 hwc serve --host 192.168.1.10
     """
     # Imported here, since FastAPI, uvicorn and APScheduler take a third of the start of every other command.
     from hwc_node.cli import serving
 
-    serving.serve(host, port)
+    serving.serve(host, port, locked=locked)

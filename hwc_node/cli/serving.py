@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, Final
 
 import structlog
 import uvicorn
 
-from hwc_node import outbox, sync, web
-from hwc_node.cli import console, looking, opening
-from hwc_node.cli.opening import Desk
+from hwc_node import keystore, outbox, sync, web
+from hwc_node.cli import console, opening
 from hwc_node.config import FILE_MODE, NodeConfig, storage_fault
 from hwc_node.scheduler import BackgroundSync, Outcome
+from hwc_node.store import Store
+from hwc_node.web.premises import Premises
 from sync_protocol.errors import OurFault
 
 GRACE_S: Final = 3  # a page that is being read when the program is told to stop may end
@@ -33,38 +35,80 @@ LAST_EXCHANGE_S: Final = 5.0  # an exchange on the way may end; what is cut is r
 SYNC_TURN_S: Final = 900.0  # one turn of the background sync; what is left is the next turn's
 
 
-def serve(host: str | None, port: int | None) -> None:
-    """Serve until stopped. Raises OurFault (``E_PORT_TAKEN``, ``E_ADDRESS``, ``E_SERVE_RUNNING``)."""
-    with opening.desk(host=host, port=port) as at, _only_one(at.config), _listening(at.config) as listener:
-        address = f"http://{at.config.host}:{listener.getsockname()[1]}/"
-        background = BackgroundSync(
-            lambda: _background_turn(at),
-            interval_s=at.config.sync_interval_s,
-            cap_s=at.config.sync_retry_cap_s,
-            asked_s=sync.retry_after_s,
-            is_urgent=lambda: outbox.is_urgent(at.store),
-        )
-        names = (
-            ("*",) if at.config.behind_tls_proxy else ()
-        )  # the proxy's name, which it answers for with its certificate
-        app = web.make_app(lambda: looking.status_lines(at.store, at.config, opening.now_ms()), names)
-        _log_to_stderr("debug" if console.manner.verbose else at.config.log_level)
+def serve(host: str | None, port: int | None, *, locked: bool = False) -> None:
+    """Serve until stopped. locked: the database is opened by the first who unlocks at a page.
+
+    Raises OurFault (``E_PORT_TAKEN``, ``E_ADDRESS``, ``E_SERVE_RUNNING``, ``E_NO_ASSETS``).
+    """
+    config = opening.configured(host=host, port=port)
+    with ExitStack() as closing:
+        at = closing.enter_context(opening.desk(host=host, port=port)) if not locked else None
+        if locked:
+            keystore.slots(config.slots_path)  # not enrolled: say so now
+        closing.enter_context(_only_one(config))
+        listener = closing.enter_context(_listening(config))
+        background = _Background(config)
+        closing.callback(background.close)
+        premises = Premises(config, background.open, opening.now_ms)
+        names = ("*",) if config.behind_tls_proxy else ()  # the proxy's name, which it vouches for by its certificate
+        app = web.make_app(premises, names)
+        _log_to_stderr("debug" if console.manner.verbose else config.log_level)
         server = _server(app)
-        console.text(f"serving {address}")
-        console.say("Stop with Ctrl-C. The status page shows no patients' data.")
-        background.start()
+        console.text(f"serving http://{config.host}:{listener.getsockname()[1]}/")
+        console.say("Stop with Ctrl-C. Each person unlocks the pages with their own passphrase.")
+        background.premises = premises
+        if at is not None:
+            premises.store = at.store
+            background.start(at.store)
         try:
             server.run(sockets=[listener])
         finally:
-            ended = background.stop(LAST_EXCHANGE_S)
+            ended = background.stop()
             console.say("stopped")
     if not ended:  # a thread waits for a slow answer; everything it had is kept, and the next sync repeats the rest
         console.flush()
         os._exit(console.Status.DONE)
 
 
+class _Background:
+    """The background sync, begun once the database is open."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._sync: BackgroundSync | None = None
+        self._opened: Store | None = None
+        self.premises: Premises | None = None
+
+    def open(self, key: bytes) -> Store:
+        """Open the database for the first who unlocked at a page, and begin to sync."""
+        self._opened = Store.open(self._config, key)
+        self.start(self._opened)
+        return self._opened
+
+    def start(self, store: Store) -> None:
+        self._sync = BackgroundSync(
+            lambda: _background_turn(store),
+            interval_s=self._config.sync_interval_s,
+            cap_s=self._config.sync_retry_cap_s,
+            asked_s=sync.retry_after_s,
+            is_urgent=lambda: outbox.is_urgent(store),
+        )
+        if self.premises is not None:
+            self.premises.syncing = self._sync
+        self._sync.start()
+
+    def stop(self) -> bool:
+        """Whether nothing runs any more."""
+        return self._sync is None or self._sync.stop(LAST_EXCHANGE_S)
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
 def _log_to_stderr(level: str) -> None:
     """One JSON object a line: words, codes and counts, never anything of a patient."""
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)  # a traceback's text may quote a person
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -76,8 +120,8 @@ def _log_to_stderr(level: str) -> None:
     )
 
 
-def _background_turn(at: Desk) -> Outcome:
-    done = sync.run(at.store, timeout_s=SYNC_TURN_S)
+def _background_turn(store: Store) -> Outcome:
+    done = sync.run(store, timeout_s=SYNC_TURN_S)
     return Outcome(done.advised_s, more=done.pending_changes > 0 and done.sent_changes > 0)
 
 

@@ -455,12 +455,14 @@ def served(home: Home) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_shows_the_status_until_it_is_stopped(
+def test_serve_shows_the_lock_screen_until_it_is_stopped(
     served: tuple[subprocess.Popen[bytes], str], number: signal.Signals, hwc: Runner
 ) -> None:
     ran, address = served
     assert _read(address + "healthz") == "ok\n"
-    assert f"facility     {FACILITY}" in _read(address)
+    page = _read(address)
+    assert "Passphrase" in page
+    assert FACILITY not in page
     assert "[E_SERVE_RUNNING]" in hwc("serve", "--port", "0").err
     with pytest.raises(urllib.error.HTTPError):
         _read(address, host="elsewhere.example")

@@ -1,0 +1,83 @@
+"""What the pages of one centre share: its settings, its opened database, who is in, and the background sync.
+
+The database is opened by the first passphrase that opens it, at the command or at a page, and stays open, since the
+background sync works while nobody looks. Unlocking takes one passphrase at a time: each costs 64 MiB of memory.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from hwc_node import keystore
+from hwc_node.config import NodeConfig
+from hwc_node.keystore import Unlocked
+from hwc_node.store import Store
+from hwc_node.web.sessions import Patience, Session, Sessions
+from sync_protocol.errors import NeedsPerson, OurFault
+from sync_protocol.words import N_
+
+UNLOCK_PATIENCE_S: Final = 10.0  # how long one waits for another who unlocks at the same moment
+
+
+class Syncing(Protocol):
+    """The background sync, as the pages see it."""
+
+    @property
+    def running(self) -> bool: ...
+    @property
+    def next_in_s(self) -> float | None: ...
+    def hurry(self) -> None: ...
+
+
+@dataclass
+class Premises:
+    """opening: opens the database with a key, and starts what needs it. store: None until somebody unlocked."""
+
+    config: NodeConfig
+    opening: Callable[[bytes], Store]
+    now_ms: Callable[[], int]
+    store: Store | None = None
+    syncing: Syncing | None = None
+    sessions: Sessions = field(init=False)
+    patience: Patience = field(default_factory=Patience)
+    _unlocking: threading.Lock = field(default_factory=threading.Lock)
+    _slots_changed_ns: int = -1
+
+    def __post_init__(self) -> None:
+        self.sessions = Sessions(self.config.lock_after_s)
+
+    def people(self) -> list[str]:
+        """The names of those who can unlock this node."""
+        return [one.name for one in keystore.slots(self.config.slots_path) if one.name]
+
+    def unlock(self, name: str, passphrase: str) -> tuple[Unlocked, str]:
+        """Let a person in; their session's token. Raises as `keystore.unlock`, and NeedsPerson (``E_TRY_LATER``)."""
+        known = name.strip().casefold()
+        self.patience.require(known)
+        if not self._unlocking.acquire(timeout=UNLOCK_PATIENCE_S):
+            raise OurFault(N_("Somebody else is unlocking at this moment. Try again."), code="E_BUSY")
+        try:
+            unlocked = keystore.unlock(self.config.slots_path, passphrase, name or None)
+            if self.store is None:
+                self.store = self.opening(unlocked.key)
+        except NeedsPerson:
+            self.patience.failed(known)
+            raise
+        finally:
+            self._unlocking.release()
+        self.patience.succeeded(known)
+        return unlocked, self.sessions.begin(unlocked.person, unlocked.slot.name or "", unlocked.slot.slot_id)
+
+    def session(self, token: str, *, used: bool = True) -> Session | None:
+        """The session of a token. Whoever's key slot was removed meanwhile is out."""
+        self._look_at_slots()
+        return self.sessions.find(token, used=used)
+
+    def _look_at_slots(self) -> None:
+        changed_ns = self.config.slots_path.stat().st_mtime_ns
+        if changed_ns != self._slots_changed_ns:
+            self.sessions.end_without(frozenset(one.slot_id for one in keystore.slots(self.config.slots_path)))
+            self._slots_changed_ns = changed_ns

@@ -1,0 +1,236 @@
+"""Register a patient, and correct what is known of one: at most seven fields must be filled.
+
+Whoever looks like the new one is shown before anything is saved: age, village and last visit tell people apart.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+from fastapi import APIRouter, Response
+
+from hwc_node import finding
+from hwc_node.finding import Found
+from hwc_node.visiting import RANDOM_BYTES, Entry, fresh_id
+from hwc_node.web.desk import AtWork, Desk, Posted, record_in
+from sync_protocol import documents
+from sync_protocol.canonical import Value
+from sync_protocol.change import PatientId, RecordKey
+from sync_protocol.documents import element_key, id_text
+from sync_protocol.errors import HealthSyncError, InvalidValue
+from sync_protocol.merge import Record
+from sync_protocol.pages import language
+from sync_protocol.pages.clinical import elements
+from sync_protocol.pages.forms import Form
+from sync_protocol.pages.language import said
+from sync_protocol.words import N_
+
+ALIKE: Final = 0.93  # nearness of names from which on two may be one person
+MOST_ALIKE: Final = 5
+MAX_AGE: Final = 130
+MAX_ELEMENTS: Final = 20
+PHONE: Final = re.compile(r"\+?\d{10,13}")
+ABHA_DIGITS: Final = 14
+CONSENT_WORDING: Final = N_(
+    "My health records may be kept on this centre's computer and sent, sealed, to hub doctors who help to treat me."
+    " I may ask to see them, to have them corrected, and to have them erased as far as the law allows."
+)
+TEXTS: Final = ("village", "guardian", "address", "language")
+
+router = APIRouter()
+
+
+def fresh() -> Form:
+    return Form()
+
+
+@router.get("/register")
+def form_page(desk: AtWork) -> Response:
+    form = desk.begun(Form)
+    _name_records(desk, form)
+    return _show(desk, form, [])
+
+
+def _name_records(desk: Desk, form: Form) -> None:
+    """The ids that the new records will have, so that sending the form twice saves once."""
+    for name in ("patient", "consent"):
+        if not form.value(name):
+            form.given[name] = [id_text(fresh_id(desk.now_ms, os.urandom(RANDOM_BYTES)))]
+
+
+def _show(desk: Desk, form: Form, alike: list[Found], status: int = 200) -> Response:
+    return desk.page("register", form=form, alike=alike, wording=CONSENT_WORDING, status=status)
+
+
+@router.post("/register")
+def register(desk: AtWork, form: Posted) -> Response:
+    with language.speaking(desk.words):
+        _name_records(desk, form)
+        writes = _patient_writes(desk, form)
+        given = form.required("given", said("Choose whether the patient consents"))
+    alike = [] if form.errors or form.value("new") == "yes" else _alike(desk, writes)
+    if alike:
+        return _show(desk, form, alike, 409)
+    patient = PatientId(record_in(form.value("patient")))
+    consent: dict[str, Value] = {
+        "given": given == "yes",
+        "wording": desk.words.gettext(CONSENT_WORDING),
+        "language": desk.words.code,
+        "mode": "in_person",
+        "at": desk.now_ms,
+    }
+    saved = desk.saved(
+        form,
+        lambda: desk.visiting.register(patient, writes, record_in(form.value("consent")), consent, desk.now_ms),
+    )
+    if not saved:
+        return _show(desk, form, [], 422)
+    path = f"/patients/{id_text(patient)}"
+    return desk.go(f"{path}/visit" if form.value("then") == "visit" or form.value("new") else path)
+
+
+def _alike(desk: Desk, writes: dict[str, Value]) -> list[Found]:
+    """Those who may be the same person."""
+    by_name = [one for one in finding.find(desk.store, str(writes["name"])) if one.nearness >= ALIKE]
+    by_phone = finding.find(desk.store, str(writes["phone"])) if writes.get("phone") else []
+    found = {one.patient: one for one in (*by_phone, *by_name)}
+    own = writes.get("sex")
+    return [one for one in found.values() if one.view.get("sex") in (own, "U", None) or own == "U"][:MOST_ALIKE]
+
+
+def _patient_writes(desk: Desk, form: Form) -> dict[str, Value]:
+    """What the form says of a patient, checked against the record's table."""
+    writes: dict[str, Value] = {}
+    name = form.required("name", said("Enter the patient's name"))
+    writes["name"] = form.checked("patient", "name", said("Name"), name)
+    sex = form.required("sex", said("Choose the patient's sex"))
+    if sex:
+        writes["sex"] = form.checked("patient", "sex", said("Sex"), sex)
+    if (birth := _birth(desk, form)) is not None:
+        writes["birth"] = birth
+    if phone := re.sub(r"[\s-]", "", form.value("phone")):
+        if not PHONE.fullmatch(phone):
+            form.wrong("phone", said("Phone must have ten digits, with the country's code before them if need be"))
+        writes["phone"] = phone
+    if abha := re.sub(r"[\s-]", "", form.value("abha")):
+        if not (abha.isascii() and abha.isdecimal() and len(abha) == ABHA_DIGITS):
+            form.wrong("abha", said("An ABHA number has 14 digits"))
+        writes["abha"] = abha
+    for field in TEXTS:
+        if text := form.value(field):
+            writes[field] = form.checked("patient", field, said(field.capitalize()), text)
+    _add_allergies(form, writes)
+    return writes
+
+
+def _birth(desk: Desk, form: Form) -> Value:
+    """A day of birth, or an age as it was said today."""
+    day, age = form.value("born"), form.number("age", said("Age"), whole=True)
+    if day:
+        value: Value = {"date": day, "precision": "day"}
+        try:
+            born = documents.parse(
+                {"kind": "patient", "fields": {"birth": value}}, facility="", source_text="x", now_ms=desk.now_ms
+            ).writes["birth"]
+        except HealthSyncError:
+            form.wrong("born", said("Enter a day of birth that is past, such as 1990-08-15"))
+            return None
+        return form.checked("patient", "birth", said("Day of birth"), born, at="born")
+    if age is None:
+        if "age" not in form.errors:
+            form.wrong("age", said("Enter an age, or a day of birth"))
+        return None
+    if not 0 <= age <= MAX_AGE:
+        form.wrong("age", said("Age must be from 0 to %(high)s years", high=MAX_AGE))
+        return None
+    return {"age_years": age, "precision": "about", "said_on": desk.today.isoformat()}
+
+
+def _add_allergies(form: Form, writes: dict[str, Value]) -> None:
+    status = form.value("allergies_status")
+    named = split(form, "allergies", "allergies", said("Allergies"))
+    if named:
+        status = "listed"
+    if status:
+        writes["allergies_status"] = form.checked("patient", "allergies_status", said("Allergies"), status)
+    writes |= named
+
+
+def split(form: Form, name: str, family: str, label: str) -> dict[str, Value]:
+    """A line of things, by commas, as the elements of a set."""
+    found: dict[str, Value] = {}
+    for text in re.split(r"[,;\n]", form.value(name))[: MAX_ELEMENTS + 1]:
+        if not text.strip():
+            continue
+        try:
+            key = element_key(text)
+        except InvalidValue:
+            form.wrong(name, said("%(label)s: each, between commas, may have at most 60 letters", label=label))
+            continue
+        element: dict[str, Value] = {"present": True}
+        if key != text.strip():
+            element["details"] = {"text": text.strip()}
+        found[f"{family}/{key}"] = element
+    if len(found) > MAX_ELEMENTS:
+        form.wrong(name, said("%(label)s: at most %(num)s", label=label, num=MAX_ELEMENTS))
+    return found
+
+
+# -- correcting what is known ------------------------------------------------------------------------------------------
+
+
+def _shown_form(record: Record) -> Form:
+    """The form as the record shows it, with what was shown: that is what a save replaces."""
+    view = record.view()
+    form = Form.filled({name: view.get(name) for name in ("name", "sex", "phone", "abha", *TEXTS, "allergies_status")})
+    birth = view.get("birth")
+    if isinstance(birth, dict):
+        form.given["born"] = [str(birth.get("date") or "")]
+        form.given["age"] = ["" if birth.get("age_years") is None else str(birth["age_years"])]
+    form.given["allergies"] = [", ".join(elements(view, "allergies"))]
+    form.given["shown"] = [name.hex() for held in record.live.values() for name in held]
+    return form
+
+
+@router.get("/patients/{name}/edit")
+def edit_page(desk: AtWork, name: str) -> Response:
+    record = _own(desk, name)
+    return desk.page("patient_edit", form=desk.begun(lambda: _shown_form(record)), patient_id=name)
+
+
+@router.post("/patients/{name}/edit")
+def edit(desk: AtWork, name: str, form: Posted) -> Response:
+    record = _own(desk, name)
+    with language.speaking(desk.words):
+        writes = _patient_writes(desk, form)
+    shown = {bytes.fromhex(one) for one in form.all("shown") if re.fullmatch(r"[0-9a-f]{32}", one)}
+    _keep_birth(record, writes)
+    gone = {
+        one: {"present": False}
+        for one in record.fields
+        if one.startswith("allergies/") and one not in writes and shown & set(record.live[one])
+    }
+    every: dict[str, Value] = writes | gone
+    base = {one: [bytes(seen) for seen in record.live.get(one, ()) if seen in shown] for one in every}
+    entry = Entry(record.key, every, base)
+    if not desk.saved(form, lambda: desk.visiting.save(PatientId(record.key.record), [entry], desk.now_ms)):
+        return desk.page("patient_edit", form=form, patient_id=name, status=422)
+    return desk.go(f"/patients/{name}")
+
+
+def _keep_birth(record: Record, writes: dict[str, Value]) -> None:
+    """An age that was not altered stays as it was said then: "40, said last year" is not "40, said today"."""
+    now, before = writes.get("birth"), record.view().get("birth")
+    if not isinstance(now, dict) or not isinstance(before, dict) or now.get("age_years") is None:
+        return
+    if now["age_years"] == before.get("age_years"):
+        writes["birth"] = before
+
+
+def _own(desk: Desk, name: str) -> Record:
+    kept = desk.store.record(RecordKey("patient", record_in(name)))
+    if kept is None:
+        raise InvalidValue("There is no such record.", code="E_NO_SUCH_RECORD")
+    return kept.record
