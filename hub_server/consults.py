@@ -18,14 +18,14 @@ from typing import Any, Final
 import msgspec
 
 from hub_server import audit, charts, people
-from hub_server.charts import Chart, Conflict
+from hub_server.charts import Chart, Conflict, Queued
 from hub_server.database import Connection
 from hub_server.people import Person
 from hub_server.store import Entry, Store
 from sync_protocol import canonical, documents, exports, schema
 from sync_protocol.canonical import Value
 from sync_protocol.change import Change, ChangeId, FacilityCode, PatientId, RecordId, RecordKey
-from sync_protocol.errors import InvalidValue, Malformed, NeedsPerson, TheirBytes
+from sync_protocol.errors import InvalidValue, Malformed, NeedsPerson, NotAllowed, TheirBytes
 from sync_protocol.merge import Record
 from sync_protocol.referral import Status
 from sync_protocol.schema import Writer
@@ -59,6 +59,12 @@ class Correction:
 
     reply: RecordId
     reason: str
+
+
+def require_specialty(doctor: Person, row: Queued) -> None:
+    """A doctor sees the referrals of their specialties; one without any sees all. Raises NotAllowed (``E_NOT_YOURS``)."""
+    if doctor.specialties and row.specialty not in doctor.specialties:
+        raise NotAllowed("This referral is of another specialty.", code="E_NOT_YOURS")
 
 
 # -- claiming ----------------------------------------------------------------------------------------------------------
@@ -143,6 +149,24 @@ def _answered(before: Chart) -> NeedsPerson:
     reply = before.progress.reply
     way = f"To correct the reply: --corrects {documents.id_text(reply)} --reason TEXT" if reply else ""
     return NeedsPerson("This referral was answered already.", code="E_ANSWERED", next_step=way)
+
+
+def ask(store: Store, doctor: Person, name: RecordId, text: str, now_ms: int, randomness: bytes) -> Done:
+    """Say something to the centre about a referral: a question, mostly. randomness: RANDOM_BYTES.
+
+    Raises InvalidValue (``E_NO_SUCH_REFERRAL``, or a text that is empty or too long).
+    """
+    record = RecordId(people.fresh_id(now_ms, randomness))
+
+    def decide(before: Chart) -> list[Entry]:
+        writes: dict[str, Value] = {"referral": before.referral.key.record, "text": text, "at": now_ms}
+        return [Entry(RecordKey("message", record), before.patient, writes)]
+
+    _introduce(store, doctor, name, decide, now_ms)
+    with store.database.transaction() as connection:
+        before = charts.chart(connection, store, name, hold=True)
+        changes = _write(connection, store, before, decide(before), doctor, "message", now_ms)
+    return Done("asked", name, record, before.facility, changes)
 
 
 # -- replying ----------------------------------------------------------------------------------------------------------

@@ -31,14 +31,19 @@ class Records:
         self.vault = vault
 
     def changes(
-        self, connection: Connection, facility: str, patients: Sequence[PatientId]
+        self, connection: Connection, facility: str, patients: Sequence[PatientId], only: Sequence[bytes] | None = None
     ) -> Iterator[tuple[Position, Held]]:
-        """The changes of these patients in a feed, patient by patient, in the order of their positions."""
+        """The changes of these patients in a feed, patient by patient, in the order of their positions.
+
+        only: the ids of the records that are wanted; None for all.
+        """
         opened = self.keys_of(connection, patients)
         for position, change, patient, receipt_ms, origin, payload in connection.execute(
             "SELECT position, change, patient, receipt_ms, origin, payload FROM item"
-            " WHERE facility = %s AND patient = ANY(%b) AND payload <> '' ORDER BY patient, position",
-            (facility, list(patients)),
+            " WHERE facility = %s AND patient = ANY(%b) AND payload <> ''"
+            + (" AND record = ANY(%b)" if only is not None else "")
+            + " ORDER BY patient, position",
+            (facility, list(patients), *([list(only)] if only is not None else [])),
             binary=True,
         ):
             raw = self.vault.open_payload(opened[PatientId(patient)], payload, ChangeId(change))

@@ -206,8 +206,8 @@ EXTRAS: Final = {"sync_protocol": [], "hwc_node": ["node"], "hub_server": ["hub"
 # The whole of the standard library that the pure package may import: nothing here reads anything from outside.
 PURE: Final = frozenset(
     "__future__ abc base64 bisect collections contextlib contextvars copy dataclasses datetime decimal difflib enum "
-    "functools hashlib heapq hmac importlib itertools json math numbers operator re string struct textwrap types typing "
-    "unicodedata uuid".split()
+    "functools hashlib heapq hmac importlib ipaddress itertools json math numbers operator re string struct textwrap "
+    "types typing unicodedata uuid".split()
 )
 # Who reads files of the package itself: the dictionaries, as they were released; catalogues and assets of pages.
 PACKAGED_FILES: Final = ("sync_protocol/segment.py", "sync_protocol/pages/")

@@ -1,16 +1,12 @@
 """What every request passes before a page sees it, and every answer before it leaves.
 
-A request names this machine: an address, ``localhost``, a name in ``.local`` or one that the operator gave; another name
-would be a page of the internet that had its own name point here (DNS rebinding). A body is bounded and read whole. An
-answer is kept by nobody, loads nothing from elsewhere and runs only the scripts that carry this answer's nonce.
+The rules are `sync_protocol.pages.guarding`; here they are carried out. A body is bounded and read whole.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from collections.abc import Sequence
-from typing import Final
 from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
@@ -21,23 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sync_protocol.errors import TooLarge
 from sync_protocol.pages import assets
 from sync_protocol.pages.forms import MAX_FIELDS, Form
-
-MAX_BODY_BYTES: Final = (
-    256 * 1024
-)  # all texts of a visit at their longest, in a script of three bytes, as a form sends it
-FORM_TYPE: Final = "application/x-www-form-urlencoded"
-NONCE_BYTES: Final = 16
-_ALWAYS: Final = {
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), microphone=(), geolocation=()",
-}
-_POLICY: Final = (
-    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
-    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+from sync_protocol.pages.guarding import (
+    FORM_TYPE,
+    HEADERS,
+    KEPT_FOR_GOOD,
+    MAX_BODY_BYTES,
+    NONCE_BYTES,
+    NOT_KEPT,
+    is_here,
+    policy,
 )
 
 
@@ -61,27 +49,12 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(_ALWAYS)
-                headers.setdefault("content-security-policy", _POLICY.format(nonce=nonce))
-                headers.setdefault("cache-control", "no-store")
+                headers.update(HEADERS)
+                headers.setdefault("content-security-policy", policy(nonce))
+                headers.setdefault("cache-control", NOT_KEPT)
             await send(message)
 
         await self._app(scope, receive, guarded)
-
-
-def is_here(host: str, known: frozenset[str] = frozenset()) -> bool:
-    """Whether a Host header can mean this machine. known: further names; ``*`` for any."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
-    name = name.strip("[]").lower()
-    if not name:
-        return False
-    if "*" in known or name in known or name == "localhost" or name.endswith(".local"):
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _header(scope: Scope, wanted: bytes) -> str:
@@ -109,7 +82,7 @@ def asset(request: Request) -> Response:
     found = assets.at(request.url.path)
     if found is None:
         return PlainTextResponse("not found\n", status_code=404)
-    headers = {"cache-control": "public, max-age=31536000, immutable", "vary": "accept-encoding"}
+    headers = {"cache-control": KEPT_FOR_GOOD, "vary": "accept-encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(found.zipped, media_type=found.media_type, headers=headers | {"content-encoding": "gzip"})
     return Response(found.body, media_type=found.media_type, headers=headers)

@@ -448,3 +448,35 @@ def test_the_history_has_every_change_and_what_is_not_there_is_an_error(ward: Wa
         with pytest.raises(InvalidValue) as caught:
             extracts.lines(ward.world.store, missing, "operator root", ward.tick())
         assert code_of(caught) == code
+
+
+def test_a_doctor_asks_and_the_centre_receives_it(ward: Ward, node: BareNode) -> None:
+    name, _ = ward.refer(node)
+    done = consults.ask(
+        ward.world.store, ward.doctors["rao"], name, "Since when?", ward.tick(), os.urandom(consults.RANDOM_BYTES)
+    )
+    assert done.verdict == "asked"
+    asked = [one for one in ward.received(node) if one.kind == "message"]
+    assert [one.writes["text"] for one in asked] == ["Since when?"]
+    assert ("person rao", "message") in ward.noted()
+    with pytest.raises(InvalidValue):
+        consults.ask(ward.world.store, ward.doctors["rao"], name, " ", ward.tick(), os.urandom(20))
+
+
+def test_a_glance_opens_little_and_is_noted_before(ward: Ward, node: BareNode) -> None:
+    name, _ = ward.refer(node, "emergency")
+    rows = ward.queue(statuses=charts.WAITING)
+    found = charts.glances(ward.world.store, rows, ward.doctors["rao"].actor, ward.tick())
+    assert found[name].name == "Asha Devi"
+    assert found[name].sex == "F"
+    assert found[name].centre == "Centre HWC1"
+    assert ("person rao", "list referral") in ward.noted()
+
+
+def test_a_doctor_of_another_specialty_is_refused(ward: Ward, node: BareNode) -> None:
+    ward.refer(node, specialty="ent")
+    (row,) = ward.queue()
+    consults.require_specialty(ward.doctors["rao"], row)
+    narrow = Person(PersonId(os.urandom(16)), "skin", "Dr. Skin", Role.DOCTOR, ("dermatology",))
+    with pytest.raises(HealthSyncError, match="specialty"):
+        consults.require_specialty(narrow, row)

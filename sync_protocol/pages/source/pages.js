@@ -19,3 +19,12 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-print]");
   if (button) window.print();
 });
+
+// A list that changes while somebody looks: the server says "changed", and the list is asked for again.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const live of document.querySelectorAll("[data-live]")) {
+    const events = new EventSource(live.dataset.live);
+    events.addEventListener("changed", () => htmx.trigger(live, "changed"));
+    window.addEventListener("pagehide", () => events.close());
+  }
+});

@@ -1,0 +1,53 @@
+"""What every request to the pages passes and every answer gets, on both sides; each side's server carries it out.
+
+A request names the machine it is meant for: another name would be a page of the internet that had its own name point
+here (DNS rebinding). An answer is kept by nobody, loads nothing from elsewhere, and runs only the scripts that carry
+this answer's nonce.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+MAX_BODY_BYTES: Final = (
+    256 * 1024
+)  # all texts of a visit at their longest, in a script of three bytes, as a form sends it
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+NONCE_BYTES: Final = 16
+HEADERS: Final = {
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+}
+NOT_KEPT: Final = "no-store"
+KEPT_FOR_GOOD: Final = "public, max-age=31536000, immutable"
+
+
+def policy(nonce: str) -> str:
+    """The content security policy of an answer with this nonce."""
+    return (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+        " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+def is_here(host: str, known: frozenset[str] = frozenset()) -> bool:
+    """Whether a Host header can mean this machine: an address, ``localhost``, a name in ``.local``, or one of these.
+
+    known: further names; ``*`` for any.
+    """
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
+    name = name.strip("[]").lower()
+    if not name:
+        return False
+    if "*" in known or name in known or name == "localhost" or name.endswith(".local"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
