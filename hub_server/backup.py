@@ -5,6 +5,7 @@ the keys that open them are not in it, and neither is the ledger: both are copie
 lie). It is restored into a scratch database and compared before the file gets its name. Restoring does the same first,
 then exchanges the names of the databases: the one that was there stays for 35 days, under another name. A restored
 database has a new epoch; nodes see that their place is not on its feeds and send again what it lost (PROTOCOL.md §11).
+Nobody is signed in there: a session may have been ended since.
 
 It refuses to know what stands in the tables, but for the feeds' heads.
 """
@@ -27,7 +28,7 @@ import msgspec
 import psycopg
 from psycopg import conninfo, sql
 
-from hub_server import pg_programs
+from hub_server import pg_programs, sign_in
 from hub_server.config import HubConfig
 from hub_server.database import Connection, Database
 from hub_server.pg_programs import Account, Binaries, fault, last_complaint
@@ -177,6 +178,7 @@ def restore(at: Server, identity: HubIdentity, source: Path, now_ms: int) -> tup
             restored.migrate()
             with restored.transaction() as connection:
                 connection.execute("DELETE FROM setting WHERE key = 'epoch'")  # the next start draws another
+                sign_in.end_all(connection)
         finally:
             restored.close()
         _exchange_names(at, scratch, aside)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hub_server import audit, people
+from hub_server.claim_locks import Lock
 from hub_server.database import Connection
 from hub_server.store import Store
 from sync_protocol import exports, merge, referral
@@ -32,7 +33,8 @@ URGENCY_WORDS: Final = ("emergency", "urgent", "routine")  # by rank, as the que
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A row of the queue. feed: whose it was read from. urgency: 0 emergency, 1 urgent, 2 routine."""
+    """A row of the queue. feed: whose it was read from. urgency: 0 emergency, 1 urgent, 2 routine. lock: whom it waits
+    for, and when whoever claimed it last did something about it."""
 
     feed: FacilityCode
     referral: RecordId
@@ -44,6 +46,13 @@ class Queued:
     claimed_by: PersonId | None
     claimed_ms: int | None
     answered_ms: int | None
+    lock: Lock
+
+    def held_by(self, now_ms: int, lapse_ms: int) -> PersonId | None:
+        """Whose it is, so that others leave it: who claimed it and has not let the claim lapse, or was handed it."""
+        if self.status == Status.CLAIMED.value and self.claimed_ms is not None:
+            return None if self.lock.has_lapsed(self.claimed_ms, now_ms, lapse_ms) else self.claimed_by
+        return self.lock.waits_for(now_ms, lapse_ms) if self.status == Status.RECEIVED.value else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,7 @@ class Chart:
     positions: Mapping[ChangeId, int]
     heads: Mapping[str, int]
     progress: Progress
+    lock: Lock
 
     def about(self, kind: str) -> list[Record]:
         """The records of a kind that name this referral, first to last."""
@@ -96,7 +106,9 @@ def _first(record: Record) -> Held:
 
 _QUEUED: Final = (
     "SELECT r.facility, r.referral, r.patient, r.specialty, r.urgency, r.status, r.received_ms, r.claimed_by,"
-    " r.claimed_ms, r.answered_ms FROM referral r JOIN patient p ON p.patient = r.patient"
+    " r.claimed_ms, r.answered_ms, coalesce(l.touched_ms, 0), l.handed_to, l.handed_by, coalesce(l.handed_ms, 0)"
+    " FROM referral r JOIN patient p ON p.patient = r.patient"
+    " LEFT JOIN claim_lock l ON l.facility = p.facility AND l.referral = r.referral"
 )
 
 
@@ -130,7 +142,7 @@ def queue(
 
 
 def _queued(row: Sequence[object]) -> Queued:
-    return Queued(*row)  # type: ignore[arg-type]  # the columns of _QUEUED
+    return Queued(*row[:10], Lock(*row[10:]))  # type: ignore[arg-type]  # the columns of _QUEUED
 
 
 # -- charts ------------------------------------------------------------------------------------------------------------
@@ -158,6 +170,7 @@ def chart(connection: Connection, store: Store, name: RecordId, *, hold: bool = 
     found = find_queued(connection, name)
     if hold:
         connection.execute("SELECT 1 FROM patient WHERE patient = %s FOR UPDATE", (found.patient,))
+        found = find_queued(connection, name)  # as it is now that nobody else does anything about it
     return _open(connection, store, [found])[0]
 
 
@@ -258,7 +271,7 @@ def _chart(row: Queued, folded: Sequence[Record], positions: Mapping[ChangeId, i
     others = [one for one in folded if one.key != about.key]
     progress = referral.progress(about, others, sent=True)
     facility = FacilityCode(exports.facility_of(about))
-    return Chart(row.feed, facility, row.patient, about, tuple(folded), positions, heads, progress)
+    return Chart(row.feed, facility, row.patient, about, tuple(folded), positions, heads, progress, row.lock)
 
 
 def _heads(connection: Connection, patients: Sequence[PatientId]) -> dict[PatientId, dict[str, int]]:

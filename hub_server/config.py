@@ -31,6 +31,7 @@ CONFIG_FILE_NAME: Final = "config.toml"
 DEFAULT_PORT: Final = 8460
 PRIVATE_MODE: Final = 0o700
 MAX_CONFIG_FILE_BYTES: Final = 64 * 1024  # a few lines of settings; more is some other file put there by mistake
+MAX_CLAIM_MINUTES: Final = 24 * 60  # a shift has passed
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS: Final = frozenset({"0", "false", "no", "off"})
@@ -43,6 +44,7 @@ class HubConfig:
 
     ``environment`` is part of every signature and seal (DESIGN §4): a test hub cannot take production's records.
     ``pg_bin`` and ``pg_folder`` say where the private PostgreSQL's programs and files are, if not at the usual place.
+    ``claim_minutes``: after how long without activity a doctor's claim no longer keeps others away.
     """
 
     home: Path
@@ -55,6 +57,11 @@ class HubConfig:
     log_level: str = "info"
     pg_bin: Path | None = None
     pg_folder: Path | None = None
+    claim_minutes: int = 30
+
+    @property
+    def claim_lapse_ms(self) -> int:
+        return self.claim_minutes * 60_000
 
     @property
     def config_file(self) -> Path:
@@ -202,6 +209,13 @@ def _text(name: str, value: object, home: Path) -> str:
     return value
 
 
+def _minutes(name: str, value: object, home: Path) -> int:
+    minutes = int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,4}", value) else value
+    if not isinstance(minutes, int) or isinstance(minutes, bool) or not 1 <= minutes <= MAX_CLAIM_MINUTES:
+        raise _bad(f"The setting {name} has to be a number of minutes, 1 to {MAX_CLAIM_MINUTES}.")
+    return minutes
+
+
 def _port(name: str, value: object, home: Path) -> int:
     port = int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}", value) else value
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65535:
@@ -269,4 +283,5 @@ PARSERS: Final[Mapping[str, Callable[[str, object, Path], object]]] = {
     "log_level": _log_level,
     "pg_bin": _path,
     "pg_folder": _path,
+    "claim_minutes": _minutes,
 }

@@ -23,6 +23,9 @@ from sync_protocol.schema import Writer
 KIND: Final = "erasure"
 MAX_REASON_CHARS: Final = 1_000
 _RANDOM_BYTES: Final = 10
+_ABOUT_A_PATIENT: Final = (
+    "referral", "claim_lock", "conflicted", "subscription", "subscription_request", "own_subscriber", "held_erasure"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,7 @@ def carry_out(connection: Connection, store: Store, patient: PatientId, now_ms: 
     emptied = connection.execute(
         "UPDATE item SET payload = '' WHERE facility = ANY(%s) AND patient = %s AND payload <> ''", (feeds, patient)
     )
-    for table in ("referral", "conflicted", "subscription", "subscription_request", "own_subscriber", "held_erasure"):
+    for table in _ABOUT_A_PATIENT:
         connection.execute(f"DELETE FROM {table} WHERE patient = %s".encode(), (patient,))
     connection.execute("DELETE FROM linked_patient WHERE patient = %s OR other = %s", (patient, patient))
     connection.execute("UPDATE patient SET wrapped_key = '' WHERE patient = %s", (patient,))

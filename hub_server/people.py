@@ -48,6 +48,10 @@ class Person:
         """As the audit names them."""
         return f"person {self.login}"
 
+    def sees(self, specialty: str) -> bool:
+        """Whether referrals of this specialty are theirs to answer."""
+        return not self.specialties or specialty in self.specialties
+
 
 def fresh_id(now_ms: int, randomness: bytes) -> bytes:
     """A UUIDv7 of this moment: 16 bytes. randomness: 10 bytes."""
@@ -123,8 +127,18 @@ def _particulars(person: Person) -> tuple[object, ...]:
     return (person.name, person.role, person.specialties, person.qualification, person.registration_number)
 
 
+def is_login(text: str) -> bool:
+    """Whether somebody could have this login."""
+    return _LOGIN.fullmatch(text) is not None
+
+
+def is_specialty(text: str) -> bool:
+    """Whether a specialty is written so."""
+    return _SPECIALTY.fullmatch(text) is not None
+
+
 def _check(person: Person) -> None:
-    if not _LOGIN.fullmatch(person.login):
+    if not is_login(person.login):
         raise InvalidValue("a login has 1 to 64 of a-z 0-9 . _ @ -", field="login", code="E_BAD_LOGIN")
     texts = (person.name, person.qualification, person.registration_number)
     if not person.name.strip() or any(len(text) > MAX_NAME_CHARS or not text.isprintable() for text in texts if text):
@@ -133,7 +147,7 @@ def _check(person: Person) -> None:
             field="name",
             code="E_BAD_NAME",
         )
-    if any(not _SPECIALTY.fullmatch(one) for one in person.specialties):
+    if not all(map(is_specialty, person.specialties)):
         raise InvalidValue("a specialty is written like general-medicine", field="specialties", code="E_BAD_SPECIALTY")
     if person.role is Role.DOCTOR and not person.registration_number.strip():
         raise InvalidValue(
@@ -164,12 +178,24 @@ def _person(row: tuple[Any, ...]) -> Person:
 
 def find(connection: Connection, login: str) -> Person:
     """Raises InvalidValue (``E_UNKNOWN_PERSON``)."""
-    row = connection.execute(f"SELECT {_COLUMNS} FROM person WHERE login = %s", (login,)).fetchone()
-    if row is None:
+    found = lookup(connection, login)
+    if found is None:
         raise InvalidValue(
             "nobody has that login", field="login", code="E_UNKNOWN_PERSON", next_step="'hub people list' shows them"
         )
-    return _person(row)
+    return found
+
+
+def lookup(connection: Connection, login: str) -> Person | None:
+    """Disabled people too."""
+    row = connection.execute(f"SELECT {_COLUMNS} FROM person WHERE login = %s", (login,)).fetchone()
+    return _person(row) if row is not None else None
+
+
+def by_id(connection: Connection, people: Iterable[PersonId]) -> dict[PersonId, Person]:
+    """Those who are people of the hub, disabled ones too."""
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM person WHERE person = ANY(%s)", (list(people),)).fetchall()
+    return {one.id: one for one in map(_person, rows)}
 
 
 def doctor(connection: Connection, login: str) -> Person:

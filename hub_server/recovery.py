@@ -1,4 +1,6 @@
-"""A restored hub learns again what its ledger says happened since: facilities, enrolments, revocations, people, erasures.
+"""A restored hub learns again what its ledger says happened since: facilities, enrolments, revocations, people, erasures,
+and which passwords and second factors were replaced (it forgets the old ones: their owners get new ones from the
+operator).
 
 Run before anything is served. Each line says what is so from then on, so repeating one changes nothing, and the lines
 are replayed in their order. A database that has them all is only asked for one number.
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from hub_server import erasure, nodes, people, registry
+from hub_server import erasure, nodes, people, registry, sign_in
 from hub_server.database import Connection, Database
 from hub_server.erasure import HeldOrder
 from hub_server.ledger import Line
@@ -91,6 +93,14 @@ def _person_disabled(connection: Connection, _store: Store, line: Line) -> None:
     people.disable(connection, line.body["login"], line.at_ms)
 
 
+def _password_set(connection: Connection, _store: Store, line: Line) -> None:
+    sign_in.forget_password_before(connection, line.body["login"], line.at_ms)
+
+
+def _second_factor_set(connection: Connection, _store: Store, line: Line) -> None:
+    sign_in.forget_totp_before(connection, line.body["login"], line.at_ms)
+
+
 def _erased(connection: Connection, store: Store, line: Line) -> None:
     """Again, and the order is given again: the nodes may have had the one that was lost, or not."""
     patient, home = PatientId(bytes.fromhex(line.body["patient"])), line.body["home"]
@@ -122,6 +132,8 @@ _REPLAYED: Final[dict[str, Callable[[Connection, Store, Line], Any]]] = {
     "reinstated": _reinstated,
     "person": _person,
     "person_disabled": _person_disabled,
+    "password_set": _password_set,
+    "second_factor_set": _second_factor_set,
     "erased": _erased,
     "erasure_held": _erasure_held,
     "erasure_released": _erasure_released,

@@ -5,7 +5,7 @@ stays beside it under its serial. So a stop at any moment leaves one list or the
 
     signing    the list's serial goes up; nodes fetch the list when an answer does not verify, or names a higher serial
     ingest     nodes seal new grants to the newest; grants to the retired ones still open
-    kek        facility keys and grants' secrets are wrapped anew; what an old backup holds still opens
+    kek        facility keys, grants' secrets, what people sign in with: wrapped anew; an old backup still opens
     recovery   a new pair; its private half is written to a file of its own, to be moved away
 
 The tag key is never rotated: receipts that a restored hub is given back are proved by it. Nor is the root key: it is
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from hub_server import sign_in
 from hub_server.database import Connection
 from hub_server.vault import (
     KEY_BYTES,
@@ -140,7 +141,7 @@ def rewrap(connection: Connection, vault: Vault) -> int:
     grants = connection.execute("SELECT grant_id, secret FROM grant_key WHERE secret <> '' FOR UPDATE").fetchall()
     secrets = [(bytes(name), vault.rewrap_secret(bytes(secret), bytes(name))) for name, secret in grants]
     _update(connection, "UPDATE grant_key SET secret = k FROM {} WHERE grant_id = i", "bytea", secrets)
-    return len(facilities) + len(grants)
+    return len(facilities) + len(grants) + sign_in.rewrap(connection, vault)
 
 
 def _update(connection: Connection, statement: str, kind: str, rows: Sequence[tuple[Any, bytes]]) -> None:

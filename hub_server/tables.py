@@ -312,6 +312,98 @@ class Person(SQLModel, table=True):
     disabled_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
 
 
+class Credential(SQLModel, table=True):
+    """With what a person signs in. password: the Argon2id hash (cost: memory_kib, iterations, lanes); totp: the secret of
+    the second factor; totp_next: one that is not confirmed yet. All three are wrapped under the key-encryption key, empty
+    where there is none. totp_step: the time step of the last code that was used.
+    """
+
+    __tablename__ = "credential"
+    person: bytes = Field(sa_column=_bytes(primary=True))
+    password: bytes = Field(default=b"", sa_column=_bytes())
+    salt: bytes = Field(default=b"", sa_column=_bytes())
+    memory_kib: int = 0
+    iterations: int = 0
+    lanes: int = 0
+    password_ms: int = Field(default=0, sa_column=_big())
+    must_change: bool = False
+    totp: bytes = Field(default=b"", sa_column=_bytes())
+    totp_ms: int = Field(default=0, sa_column=_big())
+    totp_step: int = Field(default=0, sa_column=_big())
+    totp_next: bytes = Field(default=b"", sa_column=_bytes())
+
+
+class PendingSignIn(SQLModel, table=True):
+    """Somebody gave the right password and owes the code. token_hash: SHA-256 of the token, which is stored nowhere.
+    password_ms: of the password that was given."""
+
+    __tablename__ = "pending_sign_in"
+    __table_args__ = (Index("pending_sign_in_person", "person"),)
+    token_hash: bytes = Field(sa_column=_bytes(primary=True))
+    person: bytes = Field(sa_column=_bytes())
+    password_ms: int = Field(sa_column=_big())
+    created_ms: int = Field(sa_column=_big())
+    tries: int = Field(sa_column=Column(SmallInteger, nullable=False))
+
+
+class SignInSession(SQLModel, table=True):
+    """Somebody who is signed in. token_hash: SHA-256 of the token, which is stored nowhere."""
+
+    __tablename__ = "session"
+    __table_args__ = (Index("session_person", "person"),)
+    token_hash: bytes = Field(sa_column=_bytes(primary=True))
+    person: bytes = Field(sa_column=_bytes())
+    created_ms: int = Field(sa_column=_big())
+    used_ms: int = Field(sa_column=_big())
+    second_factor_ms: int = Field(sa_column=_big())
+
+
+class SignInTry(SQLModel, table=True):
+    """Who tried to sign in lately, as a keyed hash of a login, an address or a person. forgotten_ms: when the tries are
+    forgotten; the more there were, the later. again_ms: when the next one is taken."""
+
+    __tablename__ = "sign_in_try"
+    __table_args__ = (Index("sign_in_try_forgotten", "forgotten_ms"),)
+    subject: bytes = Field(sa_column=_bytes(primary=True))
+    forgotten_ms: int = Field(sa_column=_big())
+    again_ms: int = Field(sa_column=_big())
+
+
+class ClaimLock(SQLModel, table=True):
+    """What the hub knows of a referral beside its records. facility: the patient's home. touched_ms: when whoever claimed
+    it last did something about it. handed_to, handed_by, handed_ms: an offer to another doctor that is not taken yet."""
+
+    __tablename__ = "claim_lock"
+    __table_args__ = (Index("claim_lock_patient", "patient"),)
+    facility: str = Field(primary_key=True)
+    referral: bytes = Field(sa_column=_bytes(primary=True))
+    patient: bytes = Field(sa_column=_bytes())
+    touched_ms: int = Field(default=0, sa_column=_big())
+    handed_to: bytes | None = Field(default=None, sa_column=_bytes(nullable=True))
+    handed_by: bytes | None = Field(default=None, sa_column=_bytes(nullable=True))
+    handed_ms: int = Field(default=0, sa_column=_big())
+
+
+class Duty(SQLModel, table=True):
+    """A doctor who is on duty until a time. specialties: separated by commas, empty for all of the doctor's."""
+
+    __tablename__ = "duty"
+    person: bytes = Field(sa_column=_bytes(primary=True))
+    specialties: str = ""
+    since_ms: int = Field(sa_column=_big())
+    until_ms: int = Field(sa_column=_big())
+
+
+class DutyContact(SQLModel, table=True):
+    """Who is told where nobody is on duty. specialty: empty for the whole hub."""
+
+    __tablename__ = "duty_contact"
+    specialty: str = Field(primary_key=True)
+    name: str
+    phone: str
+    set_ms: int = Field(sa_column=_big())
+
+
 class Audit(SQLModel, table=True):
     """Who read or wrote a patient's data, chained: hash covers the row and the hash before it (32 bytes)."""
 

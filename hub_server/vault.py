@@ -328,8 +328,25 @@ class Vault:
     def _rewrap(self, wrapped: bytes, context: bytes) -> bytes:
         return self._wrapper.wrap(self._wrapper.unwrap(wrapped, context), context)
 
+    def rewrap_credential(self, wrapped: bytes, context: bytes) -> bytes:
+        """The same for what somebody signs in with."""
+        return self._rewrap(wrapped, b"credential\x00" + context)
+
     def wrap_secret(self, secret: bytes, context: bytes) -> bytes:
         return self._wrapper.wrap(secret, b"grant\x00" + context)
 
     def unwrap_secret(self, wrapped: bytes, context: bytes) -> bytes:
         return self._wrapper.unwrap(wrapped, b"grant\x00" + context)
+
+    def wrap_credential(self, secret: bytes, context: bytes) -> bytes:
+        """So that a backup alone holds nothing to guess passwords from. context: what it is, and whose."""
+        return self._wrapper.wrap(secret, b"credential\x00" + context)
+
+    def unwrap_credential(self, wrapped: bytes, context: bytes) -> bytes:
+        """Raises BadSignature (``E_STORED_ALTERED``)."""
+        return self._wrapper.unwrap(wrapped, b"credential\x00" + context)
+
+    def keyed_hash(self, purpose: bytes, value: bytes) -> bytes:
+        """What is only looked for again, under a key kept outside the database: 32 bytes. purpose: without a zero byte."""
+        key = hmac.digest(self.identity.tag_key, b"hub keyed hash 1\x00" + purpose, "sha256")
+        return hmac.digest(key, value, "sha256")

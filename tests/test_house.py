@@ -110,6 +110,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "sign_in": 45,
         "drafts": 62,
         "duty": 62,
+        "claim_locks": 62,
         "dashboards": 72,
         "queue": 25,
         "ledger": 30,
