@@ -23,15 +23,17 @@ from prometheus_client.registry import Collector
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hub_server import registry
+from hub_server import registry, web
 from hub_server.clock import wall_ms
 from hub_server.intake import Admitted
 from hub_server.scheduler import Clockwork
 from hub_server.store import Store
 from hub_server.sync_api import SyncEdge, make_router
+from hub_server.web import guards
 from hub_server.workers import Workers
 
 ROUTES: Final = ("/v1/sync", "/v1/enrol", "/v1/keys", "/healthz", "/readyz", "/metrics")
+API: Final = ("/v1/", "/healthz", "/readyz", "/metrics")  # what programs ask, not browsers
 MAX_REQUEST_S: Final = (
     900.0  # the largest request on the slowest link takes a few minutes; nothing is waited for longer
 )
@@ -43,13 +45,17 @@ log = structlog.get_logger("hub.app")
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """What the application is made of. workers: who admits; server_log: of the hub's own PostgreSQL, if any."""
+    """What the application is made of. workers: who admits; server_log: of the hub's own PostgreSQL, if any.
+
+    secure: a TLS proxy stands in front, so that pages' cookies are for HTTPS only.
+    """
 
     store: Store
     workers: Workers
     now_ms: Callable[[], int] = wall_ms
     max_request_s: float = MAX_REQUEST_S
     server_log: Path | None = None
+    secure: bool = False
 
 
 class _Standing(Collector):
@@ -170,6 +176,8 @@ def make_app(hub: Hub) -> FastAPI:
     app = FastAPI(title="hub", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.include_router(make_router(edge, hub.store))
     _add_health(app, hub, metrics)
+    web.add_pages(app, hub.store, hub.now_ms, secure=hub.secure)
+    app.add_middleware(guards.Guard, apart=API, hosts=("*",) if hub.secure else ())
     app.add_middleware(_Counting, metrics=metrics, limit_s=hub.max_request_s)
     return app
 

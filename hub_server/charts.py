@@ -142,7 +142,7 @@ def queue(
 
 
 def _queued(row: Sequence[object]) -> Queued:
-    return Queued(*row[:10], Lock(*row[10:]))  # type: ignore[arg-type]  # the columns of _QUEUED
+    return Queued(*row[:10], Lock(*row[10:]))  # type: ignore[call-arg, arg-type]  # the columns of _QUEUED
 
 
 # -- charts ------------------------------------------------------------------------------------------------------------

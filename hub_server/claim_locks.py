@@ -62,9 +62,7 @@ def touch(connection: Connection, name: RecordId, doctor: PersonId, now_ms: int)
     return done.rowcount == 1
 
 
-def offer(
-    connection: Connection, name: RecordId, patient: PatientId, to: PersonId, by: PersonId, now_ms: int
-) -> None:
+def offer(connection: Connection, name: RecordId, patient: PatientId, to: PersonId, by: PersonId, now_ms: int) -> None:
     """From now on it waits for that doctor."""
     connection.execute(
         "INSERT INTO claim_lock (facility, referral, patient, handed_to, handed_by, handed_ms)"

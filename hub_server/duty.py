@@ -74,9 +74,7 @@ def go_on(
         raise InvalidValue(N_("Duty ends within a day from now."), field="until", code="E_BAD_TIME")
     chosen = tuple(sorted(set(specialties)))
     if any(not people.is_specialty(one) or not doctor.sees(one) for one in chosen):
-        raise InvalidValue(
-            N_("That is no specialty of this doctor."), field="specialties", code="E_OTHER_SPECIALTY"
-        )
+        raise InvalidValue(N_("That is no specialty of this doctor."), field="specialties", code="E_OTHER_SPECIALTY")
     connection.execute(
         "INSERT INTO duty (person, specialties, since_ms, until_ms) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT (person) DO UPDATE SET specialties = EXCLUDED.specialties, until_ms = EXCLUDED.until_ms,"

@@ -63,7 +63,7 @@ def serve(
     Run the hub: the sync edge and the workers that admit what it keeps. Ctrl-C stops it.
 
     With no database given it starts a PostgreSQL of its own. It listens on loopback only, unless behind_tls_proxy says
-    that a TLS proxy stands in front; such a proxy passes on /v1/ and nothing else. The log goes to stderr, as JSON.
+    that a TLS proxy stands in front; such a proxy passes on everything but /metrics. The log goes to stderr, as JSON.
     """
     config = opening.configured(host=host, port=port)
     signal.signal(signal.SIGTERM, _as_interrupt)
@@ -85,7 +85,7 @@ def _run(config: HubConfig, taken: socket.socket, workers: int, log_level: str, 
     with opening.hub(config) as at:
         access = Access(at.url, str(config.keys_folder), str(config.ledger_file), log_level)
         admitters = Programs(access, workers) if workers else Threads(at.store, 1, wall_ms)
-        app = make_app(Hub(at.store, admitters, server_log=at.server_log))
+        app = make_app(Hub(at.store, admitters, server_log=at.server_log, secure=config.behind_tls_proxy))
         collect_seldom()
         server = _Server(
             uvicorn.Config(

@@ -21,7 +21,7 @@ from sync_protocol.change import PatientId, RecordKey
 from sync_protocol.documents import element_key, id_text
 from sync_protocol.errors import HealthSyncError, InvalidValue
 from sync_protocol.merge import Record
-from sync_protocol.pages import language
+from sync_protocol.pages import clinical, language
 from sync_protocol.pages.clinical import elements
 from sync_protocol.pages.forms import Form
 from sync_protocol.pages.language import said
@@ -120,7 +120,7 @@ def _patient_writes(desk: Desk, form: Form) -> dict[str, Value]:
         writes["abha"] = abha
     for field in TEXTS:
         if text := form.value(field):
-            writes[field] = form.checked("patient", field, said(field.capitalize()), text)
+            writes[field] = form.checked("patient", field, clinical.label(field), text)
     _add_allergies(form, writes)
     return writes
 

@@ -1,0 +1,112 @@
+"""The reply's form: what was typed becomes the fields of a reply, each with what is wrong beside it.
+
+Signing asks for the second factor again where it was given more than five minutes ago.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from hub_server.web import faults
+from hub_server.web.desk import Desk
+from sync_protocol.canonical import Value
+from sync_protocol.errors import HealthSyncError
+from sync_protocol.pages import clinical
+from sync_protocol.pages.forms import Form
+from sync_protocol.pages.language import said
+from sync_protocol.schema import MAX_LINES
+
+LINES_SHOWN: Final = 3
+MAX_POSITIONS_CHARS: Final = 20_000
+LINE_PARTS: Final = ("drug", "form", "strength", "dose", "route", "frequency", "days", "advice")
+NEEDED_PARTS: Final = ("drug", "dose", "days")
+
+
+def answer_of(form: Form) -> dict[str, Value]:
+    """The reply that the form gives; what is wrong stands in its errors."""
+    answer: dict[str, Value] = {}
+    mode = form.required("mode", said("Choose how you consulted"))
+    if mode:
+        answer["mode"] = form.checked("reply", "mode", clinical.label("mode"), mode)
+    first = form.required("first", said("Say whether this is a first consultation"))
+    answer["first"] = first == "yes"
+    if text := form.value("diagnosis"):
+        answer["diagnosis"] = form.checked("reply", "diagnosis", clinical.label("diagnosis"), {"text": text})
+    for field in ("advice", "refer_onward"):
+        if text := form.value(field):
+            answer[field] = form.checked("reply", field, clinical.label(field), text)
+    if lines := prescription_of(form):
+        answer["prescription"] = lines
+    days = form.number("follow_up_days", clinical.label("follow_up_days"), whole=True)
+    if days is not None:
+        answer["follow_up_days"] = form.checked("reply", "follow_up_days", clinical.label("follow_up_days"), days)
+    if not any(answer.get(name) for name in ("diagnosis", "advice", "prescription", "refer_onward")):
+        form.wrong("advice", said("Write a diagnosis, advice, a prescription or where to refer"))
+    return {name: value for name, value in answer.items() if value is not None}
+
+
+def prescription_of(form: Form) -> list[dict[str, Value]]:
+    """The lines in which something stands."""
+    found: list[dict[str, Value]] = []
+    for number in range(1, MAX_LINES + 1):
+        line = {part: text for part in LINE_PARTS if (text := form.value(f"{part}_{number}"))}
+        if not line:
+            continue
+        days = form.number(f"days_{number}", said("Days"), whole=True)
+        whole: dict[str, Value] = {part: text for part, text in line.items() if part != "days"}
+        if days is not None:
+            whole["days"] = days
+        for part in NEEDED_PARTS:
+            if part not in whole and f"{part}_{number}" not in form.errors:
+                form.wrong(f"{part}_{number}", said("Line %(num)s needs a drug, a dose and days", num=number))
+        if not form.errors:
+            form.checked("reply", "prescription", said("Line %(num)s", num=number), [whole], at=f"drug_{number}")
+        found.append(whole)
+    return found
+
+
+# -- what the doctor saw -----------------------------------------------------------------------------------------------
+
+
+def positions_text(heads: Mapping[str, int]) -> str:
+    """For a hidden field of the page."""
+    return json.dumps(dict(heads), separators=(",", ":"), sort_keys=True)
+
+
+def positions_of(form: Form) -> dict[str, int] | None:
+    """Feed → position, as the page was made; None where the form does not say, which is then what is there now."""
+    text = form.value("positions")
+    if not text or len(text) > MAX_POSITIONS_CHARS:
+        return None
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(given, dict) or not all(type(at) is int and at >= 0 for at in given.values()):
+        return None
+    return {str(feed): at for feed, at in given.items()}
+
+
+# -- the second factor -------------------------------------------------------------------------------------------------
+
+
+def needs_code(desk: Desk) -> bool:
+    """Whether signing asks for a code now."""
+    return not desk.signed.is_fresh(desk.now_ms)
+
+
+def require_code(desk: Desk, form: Form) -> None:
+    """Take the code that came with the form, where one is needed."""
+    if not needs_code(desk):
+        return
+    code = form.value("code")
+    form.given.pop("code", None)
+    if not code:
+        form.wrong("code", said("Enter the code of your authenticator to sign"))
+        return
+    try:
+        desk.place.sign_in.again(desk.token, code, desk.now_ms)
+    except HealthSyncError as error:
+        form.wrong("code", faults.said_of(error))

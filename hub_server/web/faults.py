@@ -1,0 +1,37 @@
+"""What went wrong, as the people of the hub are told it: a sentence, and the code for whoever helps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sync_protocol.errors import HealthSyncError, InvalidValue, NeedsPerson, NotAllowed, OurFault, TheirBytes
+from sync_protocol.pages.language import said
+from sync_protocol.words import N_
+
+PLAIN: Final = {
+    "E_CLAIMED": N_("Another doctor has this referral."),
+    "E_ANSWERED": N_("This referral was answered already. To change an answer, correct it."),
+    "E_CLOSED": N_("The centre closed this referral."),
+    "E_WITHDRAWN": N_("The centre withdrew this referral."),
+    "E_NO_SUCH_REFERRAL": N_("The hub has no such referral. What has just arrived takes a moment."),
+    "E_BAD_ID": N_("There is no such page."),
+    "E_PG_UNREACHABLE": N_("The hub's database does not answer. Try again in a moment; what was saved is kept."),
+    "E_PG_BUSY": N_("The hub is busy. Try again in a moment; what was saved is kept."),
+    "E_PERSON_DISABLED": N_("This account was closed. Ask the hub's operator."),
+    "E_TOO_LARGE": N_("The form is too long to be saved."),
+}
+
+
+def said_of(error: HealthSyncError) -> str:
+    """In the spoken language where it has this sentence, and with the code."""
+    return f"{said(PLAIN.get(error.code, error.message))} [{error.code}]"
+
+
+def status_of(error: HealthSyncError) -> int:
+    """The answer's status."""
+    if error.code in ("E_NO_SUCH_REFERRAL", "E_BAD_ID", "E_NO_CONFLICT"):
+        return 404
+    if error.code == "E_TOO_LARGE":
+        return 413
+    kinds = ((NotAllowed, 403), (InvalidValue, 422), (NeedsPerson, 409), (TheirBytes, 400), (OurFault, 503))
+    return next((status for kind, status in kinds if isinstance(error, kind)), 500)
