@@ -26,7 +26,7 @@ _FIRST: Final = 0x0900  # Devanagari; Bengali, Gurmukhi, Gujarati, Oriya, Tamil,
 _LAST: Final = 0x0D7F
 _VIRAMA: Final = 0x4D
 _INHERENT: Final = "a"
-_TAMIL: Final = 0x0B80  # its ச is an s at a word's beginning; that its க is also a g has to be borne
+_TAMIL: Final = 0x0B80  # its ச is an s where it stands alone; that its க is also a g has to be borne
 
 # By the place in the block, which is the same sound in each of the scripts.
 _CONSONANTS: Final = dict(
@@ -42,26 +42,42 @@ _VOWELS: Final = dict(
 _SIGNS: Final = dict(
     zip(range(0x3E, 0x4D), "aa i ii u uu ri ri e e e ai o o o au".split(), strict=True)
 )  # behind a consonant, in the place of its own a
-_NUKTA: Final = dict(zip(range(0x58, 0x60), "k kh g z r rh f y".split(), strict=True))
 _NASALS: Final = {0x01: "n", 0x02: "n", 0x03: "h"}
+
+
+def _respelt() -> Mapping[str, str]:
+    """What stands elsewhere in its block than its sound does, or sounds otherwise together: spelt as it sounds."""
+    alike = "ॐ=ओम् ॲ=अ ৰ=র ৱ=\u09b5 ৎ=ত্ ੰ=ਂ ੜ=ਰ ૐ=ઓમ્ ୱ=ଵ ୟ=ଯ ட்ச=க்ஷ ஞ்ச=ஞ்ஜ ச்ச=\u0b9b ஃப=\u0bab ൗ=ൌ ൺ=ണ് ൻ=ന് ർ=ര് ൽ=ല് ൾ=ള് ൿ=ക്"
+    found = dict(one.split("=") for one in alike.split())
+    for block in range(_FIRST, _LAST, _BLOCK):
+        j, n, d, dh, nukta, virama = (chr(block + place) for place in (0x1C, 0x1E, 0x21, 0x22, 0x3C, _VIRAMA))
+        found[j + virama + n] = "".join(chr(block + place) for place in (0x17, _VIRAMA, 0x28))  # ज्ञ, as in Gyan
+        found[d + nukta] = found[dh + nukta] = chr(block + 0x30)  # as in Arora
+    return found
+
+
+_RESPELT: Final = _respelt()
+_TO_RESPELL: Final = re.compile("|".join(map(re.escape, _RESPELT)))
+_LAST_M: Final = re.compile("[\u0c02\u0c82\u0d02](?![\u0900-\u0d7f])")  # what ends Sundaram in the south's scripts
 
 _SPELLINGS: Final = tuple(
     (re.compile(pattern), sound)
     for pattern, sound in (
         (r"ksh|kch|x|q[sh]", "ks"),
-        (r"gny|dny|jny|gy", "gn"),  # ज्ञ, by where one is from
+        (r"gny|dny|jny|^jn|gy", "gn"),  # ज्ञ, by where one is from
         (r"ck|q|c(?=[aoukrlt]|$)", "k"),
         (r"chh|tch|ch|c", "c"),
-        (r"sch|sh|z(?=h)", "s"),
+        (r"sch|sh", "s"),
         (r"ph", "f"),
         (r"zh", "l"),  # Tamil's ழ, as in Tamizh
         (r"z", "j"),
+        (r"ow(?![aeiou])", "o"),
         (r"w", "v"),
         (r"([bdgjkptcrs])h", r"\1"),
         (r"ee|ii|ie|ey|ei|y(?![aeiou])", "i"),
         (r"oo|uu|ou", "u"),
-        (r"aa|ah(?=[^aeiou]|$)", "a"),
-        (r"au|ow", "o"),
+        (r"a+h$|aa", "a"),
+        (r"au", "o"),
         (r"ai|ay(?![aeiou])", "e"),
         (r"m(?=[bp])", "n"),  # Sambhu, Sanbhu: the mark above is either
         (r"(.)\1+", r"\1"),
@@ -69,15 +85,16 @@ _SPELLINGS: Final = tuple(
 )
 _WORD: Final = re.compile(r"[a-z]+")
 _VOWEL: Final = re.compile(r"[aeiou]")
+_WITHIN_A_WORD: Final = {ord(one): None for one in "'’‘ʼ`\u200c\u200d"}  # apostrophes, and what joins letters or not
 
 
 def sounds(name: str) -> tuple[str, ...]:
     """The sounds of a name's words, in their order; none where nothing of it can be spelt."""
     plain = unicodedata.normalize("NFKD", latin(name[:MAX_NAME_CHARS])).casefold()
     letters = "".join(one for one in plain if not unicodedata.combining(one))
-    words = (one for one in _WORD.findall(letters.replace("'", "")) if one not in HONORIFICS)
-    found = [sound for one in words if (sound := _sound(one))]
-    return tuple(found[:MAX_WORDS])
+    found = [sound for one in _WORD.findall(letters.translate(_WITHIN_A_WORD)) if (sound := _sound(one))]
+    named = [one for one in found if one not in _HONORIFIC_SOUNDS]
+    return tuple((named or found)[:MAX_WORDS])  # who is called Kumari and nothing else has that name
 
 
 def words(writes: Mapping[str, object]) -> tuple[str, ...]:
@@ -111,7 +128,8 @@ def key_of(sound: str) -> str:
 
 def latin(text: str) -> str:
     """The text with what stands in an Indian script spelt in Latin letters; anything else as it is."""
-    composed = unicodedata.normalize("NFC", text)
+    composed = _TO_RESPELL.sub(lambda found: _RESPELT[found[0]], unicodedata.normalize("NFC", text))
+    composed = _LAST_M.sub(lambda found: chr(ord(found[0]) + 0x2C) + chr(ord(found[0]) + _VIRAMA - 0x02), composed)
     spelt: list[str] = []
     open_consonant = False  # its own vowel is still to be said
     for letter in composed:
@@ -119,8 +137,8 @@ def latin(text: str) -> str:
         if open_consonant and place not in _SIGNS and place != _VIRAMA and place != 0x3C:
             spelt.append(_INHERENT if place >= 0 else "")  # at a word's end it is not spoken
             open_consonant = False
-        if place in _CONSONANTS or place in _NUKTA:
-            sound = _CONSONANTS.get(place) or _NUKTA[place]
+        if place in _CONSONANTS:
+            sound = _CONSONANTS[place]
             spelt.append("s" if sound == "ch" and _TAMIL <= ord(letter) < _TAMIL + _BLOCK else sound)
             open_consonant = True
         elif place in _SIGNS:
@@ -146,3 +164,6 @@ def _sound(word: str) -> str:
     for pattern, sound in _SPELLINGS:
         word = pattern.sub(sound, word)
     return word
+
+
+_HONORIFIC_SOUNDS: Final = frozenset(map(_sound, HONORIFICS))

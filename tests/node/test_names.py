@@ -25,7 +25,32 @@ SPELLINGS = (
     "Savitri Savithri सावित्री",
     "Ramesh Ramesha रमेश",
     "Venkatesh వెంకటేశ్ வெங்கடேஷ்",
-    "Fatima Phatima Faatima",
+    "Fatima Phatima Faatima ஃபாத்திமா",
+    "Singh ਸਿੰਘ",
+    "Jaswinder ਜਸਵਿੰਦਰ",
+    "Arora अरोड़ा ਅਰੋੜਾ",
+    "Sharat শরৎ",
+    "Ramesh ৰমেশ",
+    "Rajan രാജൻ രാജന്‍",
+    "Sukumar സുകുമാർ",
+    "Gopal ഗോപാൽ",
+    "Sundaram సుందరం ಸುಂದರಂ സുന്ദരം",
+    "Kanimozhi கனிமொழி",
+    "Meenakshi மீனாட்சி",
+    "Manjula மஞ்சுளா",
+    "Pechi பேச்சி",
+    "Dnyaneshwar Gyaneshwar Jnaneshwar ज्ञानेश्वर",
+    "Rajni Rajani रजनी",
+    "Shah शाह શાહ",
+    "Ahmed Ahmad Ahamed अहमद",
+    "Rahman Rehman रहमान",
+    "Surya सूर्या सूर्\u200dया",
+    "Chowdhury Chaudhari चौधरी",
+    "Gowda ಗೌಡ",
+    "Rawat रावत",
+    "Annie ॲनी",
+    "Om ओम ॐ",
+    "D'Souza D’Souza",
 )
 DIFFERENT = ("Ramesh Suresh", "Sunita Anita", "Lakshmi Lakhan", "Geeta Seeta", "Mohan Sohan", "Asha Usha")
 
@@ -44,6 +69,11 @@ def test_different_names_have_different_sounds(spelt: str) -> None:
 def test_honorifics_case_and_marks_are_no_part_of_a_name() -> None:
     assert names.sounds("Smt. LAKSHMI Devi") == names.sounds("laxmi  deví") == ("laksmi", "devi")
     assert names.sounds("D'Souza") == names.sounds("DSouza")
+    assert names.sounds("श्रीमती लक्ष्मी कुमारी") == names.sounds("Lakshmi")
+
+
+def test_who_is_called_by_an_honorific_alone_has_a_name() -> None:
+    assert names.sounds("Kumari") == names.sounds("कुमारी") == ("kumari",)
 
 
 def test_numbers_are_digits_of_any_script_and_long_enough_to_tell_somebody() -> None:
