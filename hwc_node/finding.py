@@ -29,6 +29,10 @@ BEGUN: Final = 0.95  # a stored word that begins with what was typed
 SAME_KEY: Final = 0.97  # other vowels, the same consonants
 _NEAR_WORDS: Final = 200  # to each that was typed: bounds what is looked up
 _LEAST_BEGUN: Final = 2
+_PHONE: Final = names.PHONE_DIGITS
+HIDDEN: Final = "SELECT patient FROM record WHERE +kind = 'patient' AND hidden AND patient IN ({})"
+"""The plus keeps SQLite from going through all patients for some of them."""
+_DIALLED: Final = ("0091", "91", "0")  # before a number of this country
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +102,16 @@ def _near(sound: str, known: Sequence[str]) -> dict[str, float]:
 
 
 def _says(word: str, number: str) -> bool:
-    """The number itself, its end, or its beginning; whether or not the country's code is said."""
+    """The number itself, its end, or its beginning; whether or not what is dialled before it is said, or written."""
+    whole = next(
+        (word[len(one) :] for one in _DIALLED if word.startswith(one) and len(word) - len(one) == _PHONE), word
+    )
+    begun = [number, *(number[len(one) :] for one in _DIALLED if number.startswith(one))]
     return (
-        word.endswith(number) or word.startswith(number) or (len(word) >= names.PHONE_DIGITS and number.endswith(word))
+        word.endswith(number)
+        or word.startswith(number)
+        or any(len(one) >= names.LEAST_DIGITS and whole.startswith(one) for one in begun)
+        or (len(whole) >= _PHONE and number.endswith(whole))
     )
 
 
@@ -131,5 +142,4 @@ def _select_words(connection: Connection, query: str, words: Sequence[str]) -> l
 
 def _hidden(connection: Connection, patients: Sequence[PatientId]) -> set[PatientId]:
     """Those whose own record was entered in error."""
-    query = "SELECT patient FROM record WHERE kind = 'patient' AND hidden AND patient IN ({})"
-    return {PatientId(name) for (name,) in ledger.select_in(connection, query, patients)}
+    return {PatientId(name) for (name,) in ledger.select_in(connection, HIDDEN, patients)}

@@ -87,6 +87,14 @@ def test_a_patient_is_found_by_any_spelling_half_a_name_or_a_number(
     assert set(found(store, people, typed)) == wanted
 
 
+def test_a_phone_is_found_with_or_without_what_is_dialled_before_it(store: Store) -> None:
+    written = ("+91 98450 12345", "098450 12345", "9845012345", "0091 9845012345")
+    names_of = {register(store, {"name": "Asha", "phone": phone}) for phone in written}
+    register(store, {"name": "Usha", "phone": "91234 56789"})
+    for typed in ("98450", "+9198450", "098450", "98450 12345", "+91 98450 12345", "09845012345", "12345"):
+        assert {one.patient for one in finding.find(store, typed)} == names_of, typed
+
+
 def test_the_nearest_stands_first_with_what_a_list_shows(store: Store, people: dict[PatientId, str]) -> None:
     first = next(name for name, who in people.items() if who == "laxmi")
     enrolled_home.write(store, PERSON, "case", {"at": NOW_MS - 5_000, "plan": "rest"}, patient=first)
@@ -125,6 +133,14 @@ def test_who_was_entered_in_error_is_not_found(store: Store, people: dict[Patien
     mark = {"entered_in_error": {"hidden": True, "reason": "somebody else", "shown": [only_change(store, name)]}}
     enrolled_home.write(store, PERSON, "patient", mark, record=name, patient=name)
     assert found(store, people, "Mohammad") == []
+
+
+def test_whether_some_are_hidden_is_asked_of_these_alone(store: Store) -> None:
+    with begin_read(store.engine) as connection:
+        plan = connection.exec_driver_sql(
+            "EXPLAIN QUERY PLAN " + finding.HIDDEN.format("?, ?"), (b"1", b"2")
+        ).fetchall()
+    assert [row[3] for row in plan] == ["SEARCH record USING INDEX record_patient (patient=?)"]
 
 
 def test_an_upgrade_finds_those_who_were_here_before(home: Home) -> None:
