@@ -157,14 +157,16 @@ def undo_upgrade(config: NodeConfig, unlocked: Unlocked, now_ms: int) -> Path:
     copy, incoming = migrations.kept_copy(config.database_path), config.home / "restoring.db"
     if not copy.exists():
         raise OurFault("There is no copy from before an upgrade here.", code="E_NO_FILE")
-    kept = config.home / f"after-upgrade-{now_ms}.db"
-    with sync.one_at_a_time(config.lock_path, LOCK_WAIT_S), _only_for_now(incoming):
+    kept, partial = config.home / f"after-upgrade-{now_ms}.db", config.home / "after-upgrade.partial"
+    with sync.one_at_a_time(config.lock_path, LOCK_WAIT_S), _only_for_now(incoming, partial):
         try:
             with engine.opened(copy, unlocked.key) as found:
                 migrations.require_known(found)
                 engine.snapshot(found, incoming)
             with engine.opened(config.database_path, unlocked.key) as found:
-                engine.snapshot(found, kept)
+                engine.snapshot(found, partial)
+            partial.replace(kept)
+            _sync_folder(config.home)
         except OSError as error:
             raise storage_fault(error, "The databases cannot be copied") from error
         engine.replace_content(config.database_path, incoming, unlocked.key)

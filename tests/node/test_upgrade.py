@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import shutil
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from hwc_node import migrations, standing
-from hwc_node.engine import begin_read, begin_write, open_engine
+from hwc_node.engine import begin_read, begin_write, open_engine, opened
 from hwc_node.migrations import STEPS, Steps
 from hwc_node.store import Store
 from sync_protocol.errors import OurFault
@@ -161,6 +162,27 @@ def test_the_way_back_to_the_older_program_keeps_the_upgraded_database(
     assert kept.stat().st_mode & 0o777 == 0o600
     assert (content(path, home.key), content(kept, home.key)) == (before, upgraded)
     assert hwc("status").status == 0
+
+
+def test_where_the_way_back_finds_no_room_nothing_is_changed_and_no_half_a_file_stays(
+    home: Home, next_steps: Steps, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    point_at(home, monkeypatch)
+    path = home.config.database_path
+    upgrade(path, home.key, next_steps)
+    with opened(path, home.key) as engine, begin_write(engine) as connection:
+        connection.exec_driver_sql("INSERT INTO made_up VALUES (randomblob(2000000), 0)")
+    before = content(path, home.key)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (migrations.kept_copy(path).stat().st_size + 500_000, limits[1]))
+    try:
+        refused = Runner(capfdbinary)("restore", "--before-upgrade", "--yes")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (refused.status, "E_DISK_FULL" in refused.err) == (1, True)
+    assert content(path, home.key) == before
+    assert {one.name for one in home.config.home.glob("*.db*")} == {path.name, migrations.kept_copy(path).name}
+    assert not list(home.config.home.glob("after-upgrade*"))
 
 
 def test_the_kept_copy_is_the_newest_and_the_only_one(home: Home, next_steps: Steps) -> None:
