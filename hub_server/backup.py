@@ -45,6 +45,8 @@ PROGRAM_TIMEOUT_S: Final = 6 * 3600.0  # of a dump or a restore: a terabyte on a
 COMPRESSION: Final = "1"  # payloads are encrypted, so little is gained, and time is lost
 _PIECE_BYTES: Final = 1024 * 1024
 _ASIDE: Final = "_before_"  # then the time in milliseconds
+_MAX_NAME_BYTES: Final = 63  # of a database: PostgreSQL cuts off what is longer
+_TIME_DIGITS: Final = 13  # until the year 2286
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -159,7 +161,7 @@ def restore(at: Server, identity: HubIdentity, source: Path, now_ms: int) -> tup
     (``E_PG_…``); then nothing was changed.
     """
     dump = source.with_name(f"{source.name}.unpacked")
-    scratch, aside = f"{at.name}_restoring", f"{at.name}{_ASIDE}{now_ms}"
+    scratch, aside = f"{at.name}_restoring", f"{_aside(at.name)}{now_ms}"
     with _only_for_now(dump), _scratch(at, scratch):
         try:
             manifest = _unpack(source, dump)
@@ -192,16 +194,21 @@ def drop_set_aside(database: Database, now_ms: int) -> int:
     """
     dropped = 0
     with database.outside_transactions() as connection:
-        rows = connection.execute(
-            "SELECT datname FROM pg_database WHERE starts_with(datname, current_database() || %s)", (_ASIDE,)
-        ).fetchall()
-        for (name,) in rows:
+        own = connection.info.dbname
+        rows = connection.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (_aside(own),))
+        for (name,) in rows.fetchall():
             when = name.rpartition(_ASIDE)[2]
             if when.isascii() and when.isdecimal() and int(when) < now_ms - SEALED_DAYS * DAY_MS:
                 with suppress(psycopg.errors.ObjectInUse):
                     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
                     dropped += 1
     return dropped
+
+
+def _aside(name: str) -> str:
+    """What the names of databases begin with that were set aside for one of this name; the time has room behind it."""
+    room_bytes = _MAX_NAME_BYTES - len(_ASIDE) - _TIME_DIGITS
+    return name.encode()[:room_bytes].decode("utf-8", "ignore") + _ASIDE
 
 
 def read_manifest(source: Path) -> Manifest:

@@ -99,6 +99,7 @@ class Database:
     """One PostgreSQL database. Thread-safe."""
 
     def __init__(self, url: str, pool_size: int = POOL_SIZE, pool_wait_s: float = POOL_WAIT_S) -> None:
+        self._url = url
         self._engine: Engine = create_engine(
             url,
             pool_size=pool_size,
@@ -134,8 +135,7 @@ class Database:
     @contextmanager
     def outside_transactions(self) -> Iterator[Connection]:
         """A connection of its own, each statement by itself: for what concerns whole databases. Raises DatabaseAway."""
-        url = self._engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        with _told(), psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+        with _told(), psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             yield connection
 
     @contextmanager

@@ -12,14 +12,19 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 import typer.main
 
-from hub_server import cli
+from hub_server import backup, cli
 from hub_server.cli import console
 from hub_server.cli.console import Status, exit_status
+from hub_server.clock import wall_ms
+from hub_server.database import Database
+from hub_server.postgres import Running
+from hub_server.registry import DAY_MS
 from sync_protocol import documents, errors, keys
 from tests.hub.command_line import REPLY, Terminal, add_doctor, consultation, terminal
 
@@ -346,3 +351,30 @@ def test_a_port_in_use_and_a_host_that_is_no_loopback_are_coded_errors(hub: Term
         finally:
             serving.kill()
     assert "E_NOT_LOOPBACK" in hub("serve", "--host", "0.0.0.0").err
+
+
+def test_a_restored_databases_predecessor_stays_however_long_their_name(
+    postgres_cluster: Running,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """PostgreSQL cuts names off after 63 bytes: of a time that is cut off it would look as if it were long ago."""
+    name = "hub_of_the_district_" + "x" * 30
+    url = urlsplit(postgres_cluster.url)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(postgres_cluster.url, autocommit=True) as owner:
+        owner.execute(f"CREATE DATABASE {name}".encode())
+        try:
+            hub = terminal(url, tmp_path, monkeypatch, capfdbinary)
+            assert hub("facility", "add", "HWC1", "HWC Rampur").status == 0
+            assert hub("backup", str(tmp_path / "saved")).status == 0
+            kept = hub("restore", str(tmp_path / "saved"), "--yes", "--json").json["kept"]
+            database = Database(url)
+            assert backup.drop_set_aside(database, wall_ms()) == 0
+            assert owner.execute("SELECT 1 FROM pg_database WHERE datname = %s", [kept]).fetchone()
+            assert backup.drop_set_aside(database, wall_ms() + 36 * DAY_MS) == 1
+            database.close()
+        finally:
+            found = owner.execute("SELECT datname FROM pg_database WHERE starts_with(datname, left(%s, 40))", [name])
+            for (one,) in found.fetchall():
+                owner.execute(f"DROP DATABASE {one} WITH (FORCE)".encode())

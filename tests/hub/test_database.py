@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import psycopg
 import pytest
@@ -261,3 +263,18 @@ def test_an_exchange_admission_and_the_doctors_verbs_read_no_table_through(
     assert len(overheard.statements) > 30
     assert any("state = 'kept' ORDER BY lane" in text for text in overheard.statements)
     assert overheard.read_through(ward.world.database) == []
+
+
+def test_a_socket_in_a_folder_with_a_space_is_found_outside_of_transactions_too(
+    database_url: str, hub_folder: Path
+) -> None:
+    """A home's name may have one, and the socket of the hub's own PostgreSQL lies there."""
+    parts = urlsplit(database_url)
+    named = parse_qs(parts.query)
+    spaced = hub_folder / "the hub's home"
+    spaced.symlink_to(named["host"][0])
+    url = parts._replace(query=f"host={quote(str(spaced), safe='')}&port={named['port'][0]}").geturl()
+    database = Database(url)
+    with database.transaction() as connection, database.outside_transactions() as other:
+        assert connection.info.dbname == other.info.dbname
+    database.close()
