@@ -30,6 +30,7 @@ from sync_protocol.keys import Grant
 LEAST_ITEMS: Final = 1_000  # a shorter feed is told in its order: it is there at once
 RECENT_MS: Final = 90 * 86_400_000
 ITEMS_A_READ: Final = 2_000
+_BYTES_A_READ: Final = 2 * feed.READ_BYTES  # more than of a feed: each read ranks all of its patients
 _BYTES_AN_ITEM: Final = 60  # sealed, about: how many items a limit in bytes is worth reading
 _DIRECTORY: Final = ("person", "facility", "erasure")
 
@@ -38,11 +39,16 @@ _QUERY: Final = (
     " OR count(DISTINCT record) FILTER (WHERE kind = 'referral')"
     " > count(DISTINCT record) FILTER (WHERE kind = 'acknowledgement') THEN 0"
     " WHEN max(receipt_ms) > %(recent)s THEN 1 ELSE 2 END AS rank"
-    " FROM item WHERE facility = %(facility)s AND position <= %(start)s GROUP BY patient)"
-    " SELECT r.rank, i.position, i.change, i.patient, i.receipt_ms, i.origin, i.tag, i.segment, i.segment_row, i.payload"
+    " FROM item WHERE facility = %(facility)s AND position <= %(start)s GROUP BY patient),"
+    " next AS (SELECT r.rank, i.position, i.change, i.patient, i.receipt_ms, i.origin, i.tag, i.segment, i.segment_row,"
+    " i.payload"
     " FROM ranked r JOIN item i ON i.facility = %(facility)s AND i.patient = r.patient"
     " WHERE i.position <= %(start)s AND (r.rank, i.patient, i.position) > (%(rank)s, %(patient)s, %(item)s)"
-    " ORDER BY r.rank, i.patient, i.position LIMIT %(limit)s"
+    " ORDER BY r.rank, i.patient, i.position LIMIT %(limit)s),"
+    " measured AS (SELECT *, count(*) OVER () AS reached, sum(octet_length(payload))"
+    " OVER (ORDER BY rank, patient, position) - octet_length(payload) AS before FROM next)"
+    " SELECT reached, rank, position, change, patient, receipt_ms, origin, tag, segment, segment_row, payload"
+    " FROM measured WHERE before < %(bytes)s ORDER BY rank, patient, position"
 )
 
 
@@ -69,8 +75,7 @@ def pages(store: Store, facility: str, mark: Mark, head: Cursor, grant: Grant, l
 
     while True:
         count = max(1, min(ITEMS_A_READ, (limit_bytes - sent) // _BYTES_AN_ITEM))
-        found, opened = _read(store, facility, mark, start, count)
-        whole = len(found) < count
+        found, whole, opened = _read(store, facility, mark, start, count)
         for part in _sized(found):
             last = part[-1]
             after = Mark(start, last[0], last[1].patient, last[1].position)
@@ -87,8 +92,8 @@ def pages(store: Store, facility: str, mark: Mark, head: Cursor, grant: Grant, l
 
 def _read(
     store: Store, facility: str, mark: Mark, start: Cursor, count: int
-) -> tuple[list[tuple[int, Stored]], Mapping[PatientId, PatientKey]]:
-    """The next items with their ranks, and the keys of those that were not erased."""
+) -> tuple[list[tuple[int, Stored]], bool, Mapping[PatientId, PatientKey]]:
+    """The next items with their ranks, whether they are the last, and the keys of those that were not erased."""
     with store.database.transaction() as connection:
         rows = connection.execute(
             _QUERY,
@@ -101,12 +106,15 @@ def _read(
                 "patient": mark.patient,
                 "item": mark.item,
                 "limit": count,
+                "bytes": _BYTES_A_READ,
             },
             binary=True,
         ).fetchall()
-        found = [(rank, Stored(*stored)) for rank, *stored in rows]
+        found = [(rank, Stored(*stored)) for _, rank, *stored in rows]
+        reached = rows[0][0] if rows else 0
         kept = {PatientId(one.patient) for _, one in found if one.payload}
-        return found, store.keys_of(connection, list(kept)) if kept else {}
+        whole = len(found) == reached < count
+        return found, whole, store.keys_of(connection, list(kept)) if kept else {}
 
 
 def _received_ms(connection: Connection, facility: str, start: Cursor) -> int:

@@ -66,6 +66,7 @@ _BIGINT: Final = struct.Struct(">iq")
 _SMALLINT: Final = struct.Struct(">ih")
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _COPY_END: Final = _PREFIX.pack(-1)
+READ_BYTES: Final = 256 * 1024  # of payloads: what an answer holds while a slow link takes its pages
 _COPY_BLOCK_BYTES: Final = 128 * 1024
 
 
@@ -165,11 +166,13 @@ class Stored:
 
 
 def after(connection: Connection, facility: str, position: int, limit: int) -> list[Stored]:
-    """The next items of a feed, in order, without a gap."""
+    """The next items of a feed, in order, without a gap; fewer than the limit where they are large, at least one."""
+    columns = "position, change, patient, receipt_ms, origin, tag, segment, segment_row, payload"
     rows = connection.execute(
-        "SELECT position, change, patient, receipt_ms, origin, tag, segment, segment_row, payload FROM item"
-        " WHERE facility = %s AND position > %s ORDER BY position LIMIT %s",
-        (facility, position, limit),
+        f"SELECT {columns} FROM (SELECT *, sum(octet_length(payload)) OVER (ORDER BY position) - octet_length(payload)"
+        f" AS before FROM (SELECT {columns} FROM item WHERE facility = %s AND position > %s ORDER BY position LIMIT %s) n)"
+        " AS next WHERE before < %s ORDER BY position".encode(),
+        (facility, position, limit, READ_BYTES),
         binary=True,
     ).fetchall()
     return [Stored(*row) for row in rows]

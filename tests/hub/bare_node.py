@@ -11,7 +11,7 @@ import msgspec
 from hub_server import nodes
 from hub_server.database import Database
 from hub_server.vault import Vault
-from sync_protocol import envelope, feed_page, keys, replica, segment
+from sync_protocol import ahead_page, envelope, feed_page, keys, replica, segment
 from sync_protocol.canonical import Value
 from sync_protocol.change import Change, FacilityCode, NodeId, PatientId, PersonId, RecordId, RecordKey
 from sync_protocol.feed_page import Cursor, Item
@@ -20,7 +20,7 @@ from sync_protocol.keys import Grant, Identity, Recipient
 from sync_protocol.replica import Author
 from sync_protocol.schema import Writer
 from sync_protocol.segment import Packed
-from sync_protocol.session import GrantArrived, NodeSession, NodeView, NoticeArrived, PageArrived
+from sync_protocol.session import AheadArrived, GrantArrived, NodeSession, NodeView, NoticeArrived, PageArrived
 from sync_protocol.wire import Heads, Notice
 
 NOW_MS = 1_700_000_000_000
@@ -99,7 +99,7 @@ class BareNode:
             self.grant, self.node, self.identity, identity.ingest.public, keys.ROLE_INGEST, NOW_MS, keys.hpke_seal
         )
 
-    def session(self, awaiting: Sequence[envelope.EnvelopeId] = ()) -> NodeSession:
+    def session(self, awaiting: Sequence[envelope.EnvelopeId] = (), ahead: bytes = b"") -> NodeSession:
         identity = self.vault.identity
         return NodeSession(
             NodeView(
@@ -113,6 +113,7 @@ class BareNode:
                 awaiting=tuple(awaiting),
                 hub_grant=self.hub_grant.id if self.hub_grant else b"",
                 wall_ms=NOW_MS,
+                ahead=ahead,
             )
         )
 
@@ -129,6 +130,8 @@ class BareNode:
                 assert page.before == self.cursor
                 self.cursor = page.after
                 self.items += page.items
+            elif isinstance(event, AheadArrived):
+                self.items += ahead_page.open_(event.envelope, self.hub_grant).items
             elif isinstance(event, NoticeArrived):
                 self.notices.append(event.notice)
         heads = asked.finish()

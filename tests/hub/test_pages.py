@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,16 +12,21 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import Message
 
+from hub_server import ahead
 from hub_server.app import Hub, make_app
+from hub_server.feed import READ_BYTES
 from hub_server.pages import ITEMS_A_PAGE
 from hub_server.workers import Threads
+from sync_protocol.ahead_page import BEGIN
 from sync_protocol.feed_page import Erased
+from sync_protocol.schema import LONG_CHARS
 from sync_protocol.session import NodeSession
 from tests.hub.bare_node import NOW_MS, BareNode
 from tests.hub.hub_world import HubWorld
 
 PAGES = 3
 ITEMS = PAGES * ITEMS_A_PAGE
+LARGE = 40  # items of 48 kB
 
 
 @pytest.fixture
@@ -127,3 +133,34 @@ def test_no_page_is_made_for_a_node_that_is_gone(world: HubWorld) -> None:
     assert sent[0]["status"] == 200
     node.read(asked, b"".join(one.get("body", b"") for one in sent))
     assert node.cursor.position == ITEMS_A_PAGE
+
+
+@pytest.mark.parametrize("mark", [b"", BEGIN.encode()], ids=["feed", "ahead"])
+def test_while_a_slow_link_takes_a_page_few_items_are_held_however_large_they_are(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: bytes
+) -> None:
+    monkeypatch.setattr(ahead, "LEAST_ITEMS", 1)
+    world = HubWorld.make(database_url, tmp_path / "keys")
+    world.facility("HWC1")
+    writer, node = world.node("HWC1"), world.node("HWC1")
+    long = {"history": "क" * LONG_CHARS, "examination": "ख" * LONG_CHARS}
+    for _ in range(LARGE):
+        world.exchange(writer, [writer.pack([writer.write("case", long)]).envelope.raw])
+    world.admit()
+    asked = node.session(ahead=mark)
+    body = b"".join(asked.request())
+
+    async def taken() -> tuple[int, bytes]:
+        answer = await world.edge.answer(_pieces(body), world.edge.gate.enter())
+        assert answer.rest is not None
+        held_bytes, _ = tracemalloc.get_traced_memory()
+        return held_bytes, answer.first + b"".join([piece async for piece in answer.rest])
+
+    tracemalloc.start()
+    try:
+        held_bytes, answer = asyncio.run(taken())
+    finally:
+        tracemalloc.stop()
+    node.read(asked, answer)
+    assert sorted(one.position for one in node.items) == list(range(1, LARGE + 1))
+    assert held_bytes < 3 * READ_BYTES
