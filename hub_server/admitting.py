@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from hub_server import logs
 from hub_server.clock import wall_ms
@@ -26,12 +27,15 @@ from hub_server.vault import Vault, load_or_make
 from hub_server.workers import MAX_LINE_BYTES, Access, Report, code_of, collect_seldom
 
 CONNECTIONS: Final = 1
+FAILED: Final = 1
 WRONG_USAGE: Final = 2
 _WAKES_A_READ: Final = 4096  # they all say the same
 
+log = structlog.get_logger("hub.admitting")
+
 
 def main() -> int:
-    """Returns the exit status: 0 when the serving program ended it, 2 when nobody told it anything."""
+    """Returns the exit status: 0 when the serving program ended it, 1 after an error, 2 when nobody told it anything."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -41,12 +45,20 @@ def main() -> int:
         sys.stderr.write("This program is started by hub serve.\n")
         return WRONG_USAGE
     logs.configure(access.log_level)
+    try:
+        _serve(access)
+    except Exception:  # whatever it is: Python itself would print its text, which may quote a row
+        log.exception("admission_ended")
+        return FAILED
+    return 0
+
+
+def _serve(access: Access) -> None:
     database = Database(access.url, CONNECTIONS)
     try:
         _admit(_store(access, database))
     finally:
         database.close()
-    return 0
 
 
 def _store(access: Access, database: Database) -> Store:

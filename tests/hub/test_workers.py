@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from fastapi.testclient import TestClient
 
-from hub_server.admitting import WRONG_USAGE
+from hub_server.admitting import FAILED, WRONG_USAGE
 from hub_server.app import Hub, make_app
 from hub_server.clock import wall_ms
 from hub_server.intake import Admitted
@@ -170,6 +170,19 @@ def test_started_by_hand_it_says_who_starts_it() -> None:
     )
     assert ended.returncode == WRONG_USAGE
     assert b"hub serve" in ended.stderr
+
+
+def test_what_ends_a_program_is_told_by_type_and_place_and_never_by_its_text(access: Access) -> None:
+    """The text of an error may quote a row; here it quotes a URL."""
+    told = msgspec.json.encode(msgspec.structs.replace(access, url="postgresql://hub@localhost:geheim/hub"))
+    ended = subprocess.run(
+        [sys.executable, "-m", MODULE], input=told + b"\n", capture_output=True, timeout=MAX_WAIT_S, check=False
+    )
+    assert ended.returncode == FAILED
+    assert b"geheim" not in ended.stderr
+    (line,) = (msgspec.json.decode(one) for one in ended.stderr.splitlines())
+    assert (line["event"], line["error"], line["level"]) == ("admission_ended", "ValueError", "error")
+    assert any("admitting.py" in place for place in line["places"])
 
 
 def test_a_hub_is_ready_only_while_its_program_is_there(world: HubWorld, access: Access) -> None:
