@@ -7,7 +7,7 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup assets demo test lint types simulate soak bench lock clean
+.PHONY: help setup assets browser demo test lint types simulate soak bench lock clean
 
 help:
 	@echo "make demo            the main job with real processes on this machine (KEEP=1 leaves it running)"
@@ -48,7 +48,13 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) assets
 	@KEEP="$(KEEP)" $(RUN) -m bench.demo
 
-test: $(STAMP) assets
+# The pages are tested in a real browser: any that is here, else Debian's.
+browser: $(STAMP)
+	@$(RUN) -m tests.browser.chromium >/dev/null 2>&1 \
+		|| { [ "$$(id -u)" = 0 ] && [ -z "$$CHROME_PATH" ] && command -v apt-get >/dev/null && echo "Installing chromium." >&2 && apt-get -qq update >&2 && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y chromium fonts-noto-core >/dev/null; \
+			$(RUN) -m tests.browser.chromium >/dev/null; }
+
+test: $(STAMP) assets browser
 	@[ -d ../shared ] || echo "The folder ../shared is not here: the tests in tests/shared are not run and not counted."
 	@$(RUN) -m pytest -n 2 -q --durations=10 $(or $(ARGS),tests)
 

@@ -20,10 +20,12 @@ from typing import Any, Final
 
 import pytest
 
+from sync_protocol.pages import assets
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = ("sync_protocol", "hwc_node", "hub_server")
 BUILT_FROM: Final = ("pyproject.toml", "README.md", *PACKAGES)
-NOT_SHIPPED: Final = ("__pycache__",)
+NOT_SHIPPED: Final = ("__pycache__", "source")  # what the pages' assets are built from
 PIP: Final = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 WITHOUT_NETWORK: Final = ("--no-index", "--no-deps")
 PATIENCE_S: Final = 60.0
@@ -82,7 +84,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 def shipped() -> set[str]:
     """Every file of the packages."""
     found = (file for package in PACKAGES for file in (ROOT / package).rglob("*") if file.is_file())
-    return {file.relative_to(ROOT).as_posix() for file in found if not set(NOT_SHIPPED) & set(file.parts)}
+    return {
+        file.relative_to(ROOT).as_posix() for file in found if not set(NOT_SHIPPED) & set(file.relative_to(ROOT).parts)
+    }
 
 
 def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(installed: Installed) -> None:
@@ -90,6 +94,8 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(installed: 
         held = {name for name in opened.namelist() if ".dist-info/" not in name}
     assert held == shipped()
     assert {"sync_protocol/PROTOCOL.md", "sync_protocol/dictionaries/1.zdict"} < held
+    assert {f"sync_protocol/pages/static/{name}{end}" for name in assets.NAMES for end in ("", ".gz")} < held
+    assert {"hwc_node/fonts/NotoSansDevanagari-Regular.ttf", "hwc_node/fonts/NotoSansDevanagari-OFL.txt"} < held
 
 
 def test_the_installed_programs_are_those_of_the_wheel(installed: Installed, tmp_path: Path) -> None:
