@@ -16,6 +16,9 @@ is values and bytes. A map, in the order to read it:
     remarks     what is odd about a record, told beside it and altered by nobody                        §4
     documents   records as people and scripts write them (JSON), to and from writes
     exports     records, conflicts and referrals as people and scripts are shown them (JSON)
+    unusual     values that are saved as they are, once a person has looked at them again
+    words       marks a text that pages translate
+    pages       what the centre's and the hub's pages share: templates, words of each language, forms, assets
     fhir        records as FHIR R4 documents, and FHIR resources as lines of an import: see FHIR.md there
     codec       changes in columns: what segments and pages carry                                       §6
     keys        identities, recipients, grants, certificates, enrolment codes, signed documents         §7

@@ -47,7 +47,7 @@ def collected() -> Catalog:
 
 
 def _extracted(folder: Path) -> Iterator[tuple[Any, ...]]:
-    return extract_from_dir(str(folder), METHODS, OPTIONS, KEYWORDS)  # type: ignore[return-value]
+    return extract_from_dir(str(folder), METHODS, OPTIONS, KEYWORDS)
 
 
 def catalogue(code: str) -> Catalog:

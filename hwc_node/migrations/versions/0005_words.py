@@ -1,41 +1,19 @@
-"""Words by which patients are found, of what was written of them so far."""
+"""Words by which patients are found. Step 0008 fills them with what was written so far."""
 
 from __future__ import annotations
 
 from alembic import op
-
-from hwc_node import names
-from sync_protocol import change as changes
 
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-CHANGES_A_READ = 1_000
-_ADD = "INSERT INTO patient_word (word, patient) VALUES (?, ?) ON CONFLICT DO NOTHING"
-
 
 def upgrade() -> None:
     op.execute(
         "CREATE TABLE patient_word (word TEXT NOT NULL, patient BLOB NOT NULL, PRIMARY KEY (word, patient)) WITHOUT ROWID"
     )
-    connection, last = op.get_bind(), 0
-    while True:
-        rows = connection.exec_driver_sql(
-            "SELECT rowid, raw FROM change WHERE kind = 'patient' AND rowid > ? ORDER BY rowid LIMIT ?",
-            (last, CHANGES_A_READ),
-        ).fetchall()
-        if not rows:
-            return
-        last = rows[-1][0]
-        words = [
-            (word, one.patient) for one in (changes.parse(raw) for _, raw in rows) for word in names.words(one.writes)
-        ]
-        if words:
-            connection.exec_driver_sql(
-                "INSERT INTO patient_word (word, patient) VALUES (?, ?) ON CONFLICT DO NOTHING", words
-            )
 
 
 def downgrade() -> None:
