@@ -38,7 +38,8 @@ def world(database_url: str, tmp_path: Path) -> HubWorld:
 
 @pytest.fixture
 def client(world: HubWorld) -> Iterator[TestClient]:
-    with TestClient(make_app(Hub(world.store, Threads(world.store, 2, lambda: NOW_MS), now_ms=lambda: NOW_MS))) as made:
+    app = make_app(Hub(world.store, Threads(world.store, 2, lambda: NOW_MS), now_ms=lambda: NOW_MS))
+    with TestClient(app, base_url="http://127.0.0.1", follow_redirects=False) as made:
         yield made
 
 
@@ -56,8 +57,17 @@ def test_a_running_hub_is_alive_and_ready_and_counts(client: TestClient) -> None
 
 def test_metrics_are_not_for_who_comes_through_a_proxy_and_there_is_no_documentation(client: TestClient) -> None:
     assert client.get("/metrics", headers={"X-Forwarded-For": "192.0.2.1"}).status_code == 404
-    for path in ("/docs", "/redoc", "/openapi.json", "/"):
+    for path in ("/docs", "/redoc", "/openapi.json", "/none"):
         assert client.get(path).status_code == 404
+
+
+def test_a_page_is_for_who_signed_in_and_for_this_host_and_an_exchange_for_any(client: TestClient) -> None:
+    answer = client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+    elsewhere = {"host": "hub.example"}
+    assert client.get("/sign-in", headers=elsewhere).status_code == 421
+    assert client.get("/healthz", headers=elsewhere).status_code == 200
+    assert client.post("/v1/sync", content=b"", headers=elsewhere).status_code != 421
 
 
 def test_what_is_sent_over_http_is_admitted_by_the_workers(world: HubWorld, client: TestClient) -> None:

@@ -187,6 +187,7 @@ INSERT INTO subscription SELECT facility, patient, '', true, 0 FROM patient;
 INSERT INTO item SELECT facility, row_number() OVER (PARTITION BY facility), patient, patient, patient, 'case', 0, 0,
     '', '', '', 0, '' FROM patient;
 INSERT INTO referral SELECT facility, patient, patient, 'ent', 1, 'closed', 0 FROM patient;
+INSERT INTO claim_lock SELECT facility, patient, patient, 0 FROM patient;
 INSERT INTO conflicted SELECT facility, patient, 'case', patient, 1, 0 FROM patient;
 INSERT INTO node SELECT patient, facility, '', '', '', '', 0, NULL, '', 0, 0, 0, '' FROM patient;
 INSERT INTO handed_nonce SELECT patient, patient, '', false FROM patient;

@@ -1,0 +1,169 @@
+"""Who may see a page, and what nobody can do from elsewhere: walked from the route table itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from fastapi.routing import APIRoute
+
+from hwc_node import keystore, standing
+from sync_protocol.documents import id_text
+from tests.node.enrolled_home import PASSPHRASE, PERSON_NAME, fresh_id, make_home
+from tests.node.paged_centre import SECOND_NAME, SECOND_PASSPHRASE, Centre
+
+PUBLIC = {("GET", "/unlock"), ("POST", "/unlock"), ("POST", "/language"), ("GET", "/healthz")}
+STATIC = "/static/{digest}/{name}"
+GUARDS = ("content-security-policy", "referrer-policy", "x-content-type-options", "x-frame-options")
+
+
+@pytest.fixture
+def centre(tmp_path: Path) -> Centre:
+    return Centre(make_home(tmp_path))
+
+
+def routes(centre: Centre) -> list[tuple[str, str]]:
+    """(method, a path of the route) of all that the pages have."""
+    found = []
+    for route in _routes(centre.app.routes):
+        path = route.path.replace("{kind}", "case").replace("{field:path}", "history")
+        for name in ("name", "case", "due", "record", "reply", "other"):
+            path = path.replace(f"{{{name}}}", id_text(fresh_id()))
+        assert "{" not in path or route.path == STATIC, f"the walk does not know what to put into {route.path}"
+        found += [(method, path) for method in sorted((route.methods or set()) - {"HEAD"}) if route.path != STATIC]
+    return found
+
+
+def _routes(every: Sequence[object]) -> list[APIRoute]:
+    """Those of the application, and of the routers that it includes."""
+    found: list[APIRoute] = []
+    for one in every:
+        included = getattr(one, "original_router", None)
+        if included is not None:
+            found += _routes(included.routes)
+        elif isinstance(one, APIRoute):
+            found.append(one)
+    return found
+
+
+def test_the_walk_sees_every_part_of_the_pages(centre: Centre) -> None:
+    paths = {path.split("/")[1] for _, path in routes(centre)}
+    assert {"", "unlock", "patients", "referrals", "decisions", "sync", "register", "find", "draft"} <= paths
+
+
+def test_who_is_not_in_sees_and_does_nothing(centre: Centre) -> None:
+    window, before = centre.window(), standing.standing(centre.store).changes
+    for method, path in routes(centre):
+        if (method, path) in PUBLIC:
+            continue
+        answer = window.get(path) if method == "GET" else window.post(path, {"csrf": "guessed"})
+        assert (answer.status_code, answer.headers.get("location")) == (303, "/unlock"), f"{method} {path}"
+    assert standing.standing(centre.store).changes == before
+
+
+def test_a_form_without_the_sessions_secret_does_nothing(centre: Centre) -> None:
+    window = centre.window_of()
+    other = centre.window_of().csrf
+    for method, path in routes(centre):
+        if method == "POST" and (method, path) not in PUBLIC:
+            for fields in ({}, {"csrf": ""}, {"csrf": "guessed"}, {"csrf": other}):
+                assert window.post(path, fields).headers.get("location") == "/unlock", path
+    assert standing.standing(centre.store).changes == 0
+
+
+def test_what_is_not_there_is_no_page_and_no_error_of_ours(centre: Centre) -> None:
+    window = centre.window_of()
+    secret = window.csrf
+    for method, path in routes(centre):
+        answer = window.get(path) if method == "GET" else window.post(path, {"csrf": secret})
+        assert answer.status_code < 500, f"{method} {path}"
+        if path == "/lock":
+            window = centre.window_of()
+            secret = window.csrf
+    for path in ("/patients/x", "/patients/..%2f..", "/decisions/case/x/y", f"/referrals/{'9' * 400}", "/none"):
+        assert window.get(path).status_code == 404, path
+
+
+def test_every_answer_is_guarded_and_kept_by_nobody(centre: Centre) -> None:
+    for window in (centre.window(), centre.window_of()):
+        for method, path in routes(centre):
+            if method == "GET":
+                answer = window.get(path)
+                assert all(name in answer.headers for name in GUARDS), path
+                assert answer.headers["cache-control"] == "no-store", path
+                assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+def test_another_host_is_refused(centre: Centre) -> None:
+    window = centre.window()
+    for host in ("evil.example", "127.0.0.1.evil.example", "", "localhost.evil.example:8090"):
+        assert window.client.get("/unlock", headers={"host": host}).status_code == 421
+    for host in ("127.0.0.1:8090", "localhost", "192.168.1.10:8090", "[::1]:8090", "centre.local"):
+        assert window.client.get("/unlock", headers={"host": host}).status_code == 200
+
+
+def test_a_cookie_is_for_this_server_and_no_script(centre: Centre) -> None:
+    answer = centre.window().post("/unlock", {"name": PERSON_NAME, "passphrase": PASSPHRASE})
+    said = answer.headers["set-cookie"].lower()
+    assert "httponly" in said
+    assert "samesite=strict" in said
+
+
+def test_a_wrong_passphrase_opens_nothing_and_trying_gets_slow(centre: Centre) -> None:
+    window = centre.window()
+    for _ in range(4):
+        answer = window.post("/unlock", {"name": PERSON_NAME, "passphrase": "not this one at all"})
+        assert answer.status_code == 422
+        assert "E_WRONG_PASSPHRASE" in answer.text
+        assert "not this one at all" not in answer.text
+    assert "E_TRY_LATER" in window.post("/unlock", {"name": PERSON_NAME, "passphrase": PASSPHRASE}).text
+    centre.clock.s += 1_000
+    assert window.post("/unlock", {"name": PERSON_NAME, "passphrase": PASSPHRASE}).status_code == 303
+
+
+def test_a_session_rests_and_is_locked_and_the_line_does_not_keep_it_awake(centre: Centre) -> None:
+    window = centre.window_of()
+    for _ in range(4):
+        centre.clock.s += centre.home.config.lock_after_s / 4 + 1
+        window.get("/sync/line")
+    assert window.get("/").headers.get("location") == "/unlock"
+    assert window.client.get("/sync/line", headers={"hx-request": "true"}).headers["hx-redirect"] == "/unlock"
+
+
+def test_who_locks_shows_nothing_more(centre: Centre) -> None:
+    window = centre.window_of()
+    assert window.post("/lock", {"csrf": window.csrf}).headers["location"] == "/unlock"
+    assert window.get("/today").headers.get("location") == "/unlock"
+    assert PERSON_NAME in window.get("/unlock").text
+
+
+def test_whose_key_slot_is_removed_is_out(centre: Centre) -> None:
+    centre.add_second()
+    window = centre.window_of(SECOND_NAME, SECOND_PASSPHRASE)
+    assert window.get("/").status_code == 200
+    (slot,) = [one for one in keystore.slots(centre.home.config.slots_path) if one.name == SECOND_NAME]
+    keystore.remove_slot(centre.home.config.slots_path, slot.slot_id)
+    assert window.get("/").headers.get("location") == "/unlock"
+
+
+def test_after_unlocking_one_is_where_one_was_and_nowhere_else(centre: Centre) -> None:
+    window = centre.window()
+    window.get("/referrals")
+    answer = window.post("/unlock", {"name": PERSON_NAME, "passphrase": PASSPHRASE})
+    assert answer.headers["location"] == "/referrals"
+    for odd in ("//evil.example/x", "/\\evil.example", "https://evil.example", "/a\nb"):
+        fresh = centre.window()
+        fresh.client.cookies.set("back", odd.replace("\n", "%0a"))
+        answer = fresh.post("/unlock", {"name": PERSON_NAME, "passphrase": PASSPHRASE})
+        assert answer.headers["location"].startswith("/")
+        assert not answer.headers["location"].startswith(("//", "/\\"))
+        assert "evil" not in centre.window().post("/language", {"language": "hi", "to": odd}).headers["location"]
+
+
+def test_a_form_too_large_is_refused(centre: Centre) -> None:
+    window = centre.window_of()
+    answer = window.post("/find", {"csrf": window.csrf, "typed": "x" * 400_000})
+    assert answer.status_code == 413
+    many = {f"f{number}": "x" for number in range(1_000)}
+    assert window.post("/find", {**many, "csrf": window.csrf}).status_code == 413
