@@ -24,6 +24,7 @@ from hub_server.cli import (
     places,
     reports,
     serving,
+    staff,
     subscribing,
 )
 from hub_server.cli.console import Status
@@ -209,9 +210,9 @@ opening.command(nodes, "show")(places.show_node)
 opening.command(nodes, "revoke")(places.revoke_node)
 opening.command(nodes, "release")(places.release_node)
 app.add_typer(nodes, name="nodes", short_help="The centres' enrolled devices")
-opening.command(people, "add")(places.add_person)
-opening.command(people, "list")(places.list_people)
-opening.command(people, "disable")(places.disable_person)
+opening.command(people, "add")(staff.add_person)
+opening.command(people, "list")(staff.list_people)
+opening.command(people, "disable")(staff.disable_person)
 app.add_typer(people, name="people", short_help="Doctors, district officers and operators")
 opening.command(referrals, "list")(doctors.list_referrals)
 opening.command(referrals, "show")(doctors.show_referral)
