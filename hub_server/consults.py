@@ -267,6 +267,7 @@ def _replying(
     writes |= {
         "referral": before.referral.key.record,
         "doctor": doctor.name,
+        **({"qualification": doctor.qualification} if doctor.qualification else {}),
         "registration_number": doctor.registration_number,
         "seen_positions": dict(seen_positions),
     }

@@ -273,6 +273,7 @@ KINDS: Final[dict[str, Kind]] = dict(
             Field("first", FieldType.BOOLEAN, Policy.REVIEW),
             _text("refer_onward", Policy.REVIEW, chars=1_000),
             _text("doctor", Policy.REVIEW),
+            _text("qualification", Policy.REVIEW),
             _text("registration_number", Policy.REVIEW),
             Field("seen_positions", FieldType.OBJECT, Policy.REVIEW),
             immutable=True,

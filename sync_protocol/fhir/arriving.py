@@ -203,6 +203,8 @@ def _answering(sheet: Sheet, draft: Draft, source: Source) -> None:
     for at in there.rows("identifier"):
         if there.look("identifier", at, "system") == names.REGISTRATION:
             draft.put("registration_number", there.look("identifier", at, "value"))
+    if isinstance(degree := there.look("qualification", 0, "code", "text"), str):
+        draft.put("qualification", degree)
 
 
 # -- all others --------------------------------------------------------------------------------------------------------

@@ -113,6 +113,6 @@ def organization(sheet: Sheet, source: Source) -> None:
 def _in_passing(source: Source, system: str) -> bool:
     if not any(source.look("identifier", at, "system") == system for at in source.rows("identifier")):
         return False
-    source.take("identifier")
-    source.take("name")
+    for name in ("identifier", "name", "qualification"):
+        source.take(name)
     return True

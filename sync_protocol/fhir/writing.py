@@ -106,7 +106,7 @@ def _document(form: Form, main: Entry, entries: Sequence[Entry]) -> Json:
 
 
 def _author(form: Form, main: Entry) -> Leaf:
-    """Who answers for the document: the doctor by name and registration, else who began the record."""
+    """Who answers for the document: the doctor by name, degree and registration, else who began the record."""
     name = main.fields.get("doctor") if form is PRESCRIPTION else None
     said = name if fits(name) else main.author if fits(main.author) else "not named"
     number = main.fields.get("registration_number") if form is PRESCRIPTION else None
@@ -115,6 +115,9 @@ def _author(form: Form, main: Entry) -> Leaf:
     if fits(number):
         licence = concept("Medical License number", f"{names.TERMINOLOGY}v2-0203", "MD")
         body["identifier"].append({"type": licence, "system": names.REGISTRATION, "value": number})
+    degree = main.fields.get("qualification") if form is PRESCRIPTION else None
+    if fits(degree):
+        body["qualification"] = [{"code": {"text": degree}}]
     return Leaf(body | {"name": [{"text": said}]})
 
 

@@ -242,7 +242,7 @@ def test_a_reply_claims_answers_and_says_who_and_what_had_been_seen(ward: Ward, 
     assert chart.reply is not None
     view = chart.reply.view()
     assert view["doctor"] == "Dr. Rao"
-    assert view["registration_number"] == "KMC-rao"
+    assert (view["registration_number"], view["qualification"]) == ("KMC-rao", "MBBS")
     assert view["prescription"][0]["drug"] == "Paracetamol 500 mg tablet"
     # the doctor's own entry in the directory came between the chart and the reply
     assert dict(view["seen_positions"]) == {"HWC1": head["HWC1"] + 1} == done.seen_positions

@@ -107,6 +107,7 @@ def visit() -> list[Entry]:
     reply = {
         "referral": referral,
         "doctor": "Dr. Rao",
+        "qualification": "MBBS",
         "registration_number": "KMC-1",
         "diagnosis": {"system": "icd10", "code": "H66.9", "text": "Otitis media"},
         "prescription": [line, {"drug": "Paracetamol", "dose": "500 mg", "days": 2}],
@@ -142,6 +143,7 @@ def test_a_visit_is_a_consultation_and_its_answer_a_prescription() -> None:
     [doctor] = resources(prescription, "Practitioner")
     assert doctor["name"] == [{"text": "Dr. Rao"}]
     assert {"KMC-1"} <= {one["value"] for one in doctor["identifier"]}
+    assert doctor["qualification"] == [{"code": {"text": "MBBS"}}]
     first, second = resources(prescription, "MedicationRequest")
     assert first["medicationCodeableConcept"]["text"] == "ORS"
     assert first["dosageInstruction"][0]["text"] == "1 sachet, 1-1-1, for 3 days"
