@@ -22,6 +22,7 @@ is values and bytes. A map, in the order to read it:
     fhir        records as FHIR R4 documents, and FHIR resources as lines of an import: see FHIR.md there
     codec       changes in columns: what segments and pages carry                                       §6
     keys        identities, recipients, grants, certificates, enrolment codes, signed documents         §7
+    slip        a referral slip's code: a minimal summary on paper, signed by the node                       §7
     envelope    the seal around segments and pages                                                      §6, §7
     segment     a node's pending changes, packed by priority to a link's size, and opened again         §6
     feed_page   what the hub sends of a feed, its cursor and running hash                               §10

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sync_protocol import canonical, codec, envelope, feed_page, keys, merge, segment, wire
+from sync_protocol import canonical, codec, envelope, feed_page, keys, merge, segment, slip, wire
 from sync_protocol import change as changes
 from sync_protocol.canonical import Value
 from sync_protocol.change import Change, FacilityCode, NodeId, PatientId, PersonId, RecordId, RecordKey
@@ -461,9 +461,69 @@ def _pages() -> Iterator[Vector]:
     yield Vector("page-torn", "a page whose columns differ in length", "page", "malformed", {"plain": torn.hex()})
 
 
+# -- slips -------------------------------------------------------------------------------------------------------------
+
+SUMMARY: Final = slip.Summary(
+    slip.VERSION,
+    CASE,
+    PATIENT,
+    "HWC000001",
+    NODE,
+    TIME_MS,
+    "आशा देवी",
+    412,
+    True,
+    "F",
+    "emergency",
+    "obstetrics",
+    "bleeding since morning",
+    ["penicillin"],
+    [90, 60, 118, 24, 37.4, 96, None, None, None, 8.1],
+    TIME_MS - 600_000,
+)
+
+
+def _slip_of(said: list[Any], signer: Identity = NODE_KEY) -> str:
+    body = msgspec.msgpack.encode(said)
+    return slip.PREFIX + slip.base45(signer.sign(slip.PURPOSE, ENVIRONMENT, body) + body)
+
+
+def _slips() -> Iterator[Vector]:
+    text = slip.sign(SUMMARY, NODE_KEY, ENVIRONMENT)
+    given = {"text": text, "environment": ENVIRONMENT.hex(), "key": NODE_KEY.public.hex()}
+    expect = {name: told(value) for name, value in msgspec.structs.asdict(SUMMARY).items()}
+    yield Vector("slip-plain", "a slip of a referral", "slip", "ok", given, expect)
+    yield Vector("slip-typed", "the same in the other case", "slip", "ok", given | {"text": text.lower()}, expect)
+    said = msgspec.to_builtins(SUMMARY, builtin_types=(bytes,))
+    newer = {"text": _slip_of([*said, "of a later program"])}
+    yield Vector("slip-newer", "a slip with an element more", "slip", "ok", given | newer, expect)
+    wrong: dict[str, tuple[str, str, dict[str, str]]] = {
+        "flipped": ("bad signature", "a slip with a letter of its signature changed", {"text": _next_letter(text, 8)}),
+        "of-another": ("bad signature", "a slip signed by another", {"text": _slip_of(said, HUB_KEY)}),
+        "environment": ("bad signature", "a slip of another environment", {"environment": bytes(16).hex()}),
+        "cut-short": ("malformed", "a slip cut short", {"text": text[:-2]}),
+        "no-slip": ("malformed", "a code of something else", {"text": f"HC1:{text[5:]}"}),
+        "version": ("unsupported", "a slip of a later version", {"text": f"HSR2:{text[5:]}"}),
+        "body-version": ("unsupported", "a summary of a later version", {"text": _slip_of([2, *said[1:]])}),
+        "too-long": ("too large", "a slip with more letters than a slip has", {"text": text + "0" * 600}),
+        "shape": ("malformed", "a summary whose name is no text", {"text": _slip_of([*said[:6], 7, *said[7:]])}),
+        "not-canonical": (
+            "not canonical",
+            "a summary that is not canonical",
+            {"text": _slip_of([*said[:14], [37.0], 0])},
+        ),
+    }
+    for name, (must, scenario, altered) in wrong.items():
+        yield Vector(f"slip-{name}", scenario, "slip", must, given | altered)
+
+
+def _next_letter(text: str, at: int) -> str:
+    return text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :]
+
+
 def every() -> list[Vector]:
     """All vectors, each made anew."""
-    made = (_canonical(), _changes(), _merges(), _blocks(), _segments(), _grants(), _frames(), _pages())
+    made = (_canonical(), _changes(), _merges(), _blocks(), _segments(), _grants(), _frames(), _pages(), _slips())
     return [vector for group in made for vector in group]
 
 

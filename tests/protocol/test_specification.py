@@ -26,7 +26,7 @@ from hypothesis import given
 
 import sync_protocol
 from sync_protocol import change as changes
-from sync_protocol import codec, envelope, feed_page, keys, referral, schema, wire
+from sync_protocol import codec, envelope, feed_page, keys, referral, schema, slip, wire
 from sync_protocol.change import Change
 from sync_protocol.schema import Field, Kind, Writer
 from tests.make_vectors import FOLDER, GRANT, GRANT_SECRET, INGEST_SEEDS, NODE_SEED
@@ -154,6 +154,11 @@ def test_a_document_has_its_elements(told: str, shape: type[msgspec.Struct], wor
     assert len(re.sub(r"\([^)]*\)|`[^`]*`", "", row.group(1)).split(",")) == len(words.split())
 
 
+def test_a_slip_has_its_elements_in_order() -> None:
+    told = [(int(row[0]), code(row[1])) for row in table("slip")]
+    assert told == list(enumerate(field.name for field in msgspec.structs.fields(slip.Summary)))
+
+
 def test_the_block_has_its_elements_in_order() -> None:
     told = [(int(row[0]), row[1]) for row in table("block")]
     assert told == list(enumerate(field.name for field in msgspec.structs.fields(codec._Block)))
@@ -161,7 +166,7 @@ def test_the_block_has_its_elements_in_order() -> None:
 
 def test_the_purposes_are_those_that_are_signed() -> None:
     told = {name for row in table("purposes") for name in re.findall(r"`([a-z ]+)`", row[0])}
-    assert told == {*keys._PURPOSE.values(), *wire._PURPOSE.values(), envelope._PURPOSE}
+    assert told == {*keys._PURPOSE.values(), *wire._PURPOSE.values(), envelope._PURPOSE, slip.PURPOSE}
 
 
 def test_the_kinds_have_their_writers() -> None:

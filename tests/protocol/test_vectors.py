@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from sync_protocol import canonical, codec, envelope, feed_page, keys, segment, wire
+from sync_protocol import canonical, codec, envelope, feed_page, keys, segment, slip, wire
 from sync_protocol import change as changes
 from sync_protocol.change import Change, RecordId, RecordKey
 from sync_protocol.envelope import Envelope
@@ -123,6 +123,12 @@ def _read_sealed_page(given: Given) -> Any:
     return told_page(feed_page.open_(*_opened(given)))
 
 
+def _read_slip(given: Given) -> Any:
+    key, environment = Verifier(bytes.fromhex(given["key"])), EnvironmentId(bytes.fromhex(given["environment"]))
+    summary = slip.parse(given["text"]).verify(key, environment)
+    return {name: told(value) for name, value in msgspec.structs.asdict(summary).items()}
+
+
 READERS: Final[dict[str, Callable[[Given], Any]]] = {
     "canonical": _read_canonical,
     "change": _read_change,
@@ -134,6 +140,7 @@ READERS: Final[dict[str, Callable[[Given], Any]]] = {
     "stream": _read_stream,
     "page": _read_page,
     "sealed page": _read_sealed_page,
+    "slip": _read_slip,
 }
 
 
