@@ -18,8 +18,9 @@ from typing import Final
 from bench.places import HubPlace, database_url, hold
 from bench.visits import Visits
 from hub_server import config as hub_settings
-from hub_server import nodes
+from hub_server import facilities, nodes
 from hub_server.database import Database
+from hub_server.facilities import Facility
 from hub_server.ledger import Ledger
 from hub_server.vault import Vault, load_or_make
 from sync_protocol import documents, envelope, feed_page, hlc, keys, replica, segment, wire
@@ -188,7 +189,7 @@ def enrol(database: Database, vault: Vault, numbers: Iterable[int]) -> list[Crow
         with database.transaction() as connection:
             for one in crowd[at : at + NODES_A_COMMIT]:
                 name, now = f"Centre {one.number}", now_ms()
-                nodes.add_facility(connection, vault, one.facility, name, district="", state="", now_ms=now)
+                facilities.add(connection, vault, Facility(one.facility, name), now)
                 code = nodes.new_code(
                     connection, vault, one.facility, "http://127.0.0.1:1", valid_ms=CODE_VALID_MS, now_ms=now
                 )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hub_server import audit, people
+from hub_server import audit, hospitals, people
 from hub_server.claim_locks import Lock
 from hub_server.database import Connection
 from hub_server.store import Store
@@ -33,8 +33,9 @@ URGENCY_WORDS: Final = ("emergency", "urgent", "routine")  # by rank, as the que
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A row of the queue. feed: whose it was read from. urgency: 0 emergency, 1 urgent, 2 routine. lock: whom it waits
-    for, and when whoever claimed it last did something about it."""
+    """A row of the queue. feed: whose it was read from. urgency: 0 emergency, 1 urgent, 2 routine. hub: of the hospital
+    that the centre belongs to, empty for none. lock: whom it waits for, and when whoever claimed it last did something
+    about it."""
 
     feed: FacilityCode
     referral: RecordId
@@ -46,6 +47,7 @@ class Queued:
     claimed_by: PersonId | None
     claimed_ms: int | None
     answered_ms: int | None
+    hub: str
     lock: Lock
 
     def held_by(self, now_ms: int, lapse_ms: int) -> PersonId | None:
@@ -59,13 +61,15 @@ class Queued:
 class Chart:
     """A referral and all records of its patient, as one feed holds them.
 
-    facility: of the centre that referred. positions: of each change in that feed. heads: for each feed that the patient
-    stands in, the position behind which this chart may lack something.
+    facility: of the centre that referred, hub: of its hospital, empty for none. positions: of each change in that feed.
+    heads: for each feed that the patient stands in, the position behind which this chart may lack something.
     """
 
     feed: FacilityCode
     facility: FacilityCode
     patient: PatientId
+    specialty: str
+    hub: str
     referral: Record
     records: tuple[Record, ...]
     positions: Mapping[ChangeId, int]
@@ -106,10 +110,13 @@ def _first(record: Record) -> Held:
 
 _QUEUED: Final = (
     "SELECT r.facility, r.referral, r.patient, r.specialty, r.urgency, r.status, r.received_ms, r.claimed_by,"
-    " r.claimed_ms, r.answered_ms, coalesce(l.touched_ms, 0), l.handed_to, l.handed_by, coalesce(l.handed_ms, 0)"
+    " r.claimed_ms, r.answered_ms, r.hub, coalesce(l.touched_ms, 0), l.handed_to, l.handed_by, coalesce(l.handed_ms, 0)"
     " FROM referral r JOIN patient p ON p.patient = r.patient"
     " LEFT JOIN claim_lock l ON l.facility = p.facility AND l.referral = r.referral"
 )
+
+
+_ORDER: Final = "r.urgency, r.received_ms, r.referral"
 
 
 def queue(
@@ -118,22 +125,33 @@ def queue(
     facility: str | None = None,
     statuses: Sequence[str] = (),
     specialties: Sequence[str] = (),
+    hub: str = hospitals.ALL,
     limit: int | None = None,
 ) -> list[Queued]:
     """Referrals, those that wait for a doctor first, then most urgent first, then in the order of their receipt.
 
-    Each stands there once, by its patient's home; ``facility`` asks for those in that facility's feed.
+    Each stands there once, by its patient's home; ``facility`` asks for those in that facility's feed. hub: those of a
+    hospital's centres, and of the centres that have none.
     """
+    conditions = [
+        "r.facility = p.facility" if facility is None else "r.facility = %(facility)s",
+        "(cardinality(%(specialties)s::text[]) = 0 OR r.specialty = ANY(%(specialties)s))",
+    ]
+    order = f"ORDER BY r.status <> ALL(%(waiting)s), {_ORDER} LIMIT %(limit)s"
+    if statuses:
+        conditions.append("r.status = ANY(%(statuses)s)")
+    if statuses and set(statuses) <= set(WAITING):  # as the indexes have it: the doctors' pages ask so all day
+        conditions.append("r.status IN ('received', 'claimed')")
+        order = f"ORDER BY {_ORDER} LIMIT %(limit)s"
+    places = ["r.hub = %(hub)s", "r.hub = ''"] if hub != hospitals.ALL else ["true"]  # each goes by the index
+    parts = [f"({_QUEUED} WHERE {' AND '.join([*conditions, place])} {order})" for place in places]
     rows = connection.execute(
-        f"{_QUEUED} WHERE CASE WHEN %(facility)s::text IS NULL THEN r.facility = p.facility"
-        " ELSE r.facility = %(facility)s END"
-        " AND (cardinality(%(statuses)s::text[]) = 0 OR r.status = ANY(%(statuses)s))"
-        " AND (cardinality(%(specialties)s::text[]) = 0 OR r.specialty = ANY(%(specialties)s))"
-        " ORDER BY r.status <> ALL(%(waiting)s), r.urgency, r.received_ms, r.referral LIMIT %(limit)s",
+        f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS r {order}".encode(),
         {
             "facility": facility,
             "statuses": list(statuses),
             "specialties": list(specialties),
+            "hub": hub,
             "waiting": list(WAITING),
             "limit": limit,
         },
@@ -142,7 +160,7 @@ def queue(
 
 
 def _queued(row: Sequence[object]) -> Queued:
-    return Queued(*row[:10], Lock(*row[10:]))  # type: ignore[call-arg, arg-type]  # the columns of _QUEUED
+    return Queued(*row[:11], Lock(*row[11:]))  # type: ignore[call-arg, arg-type]  # the columns of _QUEUED
 
 
 # -- charts ------------------------------------------------------------------------------------------------------------
@@ -271,7 +289,19 @@ def _chart(row: Queued, folded: Sequence[Record], positions: Mapping[ChangeId, i
     others = [one for one in folded if one.key != about.key]
     progress = referral.progress(about, others, sent=True)
     facility = FacilityCode(exports.facility_of(about))
-    return Chart(row.feed, facility, row.patient, about, tuple(folded), positions, heads, progress, row.lock)
+    return Chart(
+        row.feed,
+        facility,
+        row.patient,
+        row.specialty,
+        row.hub,
+        about,
+        tuple(folded),
+        positions,
+        heads,
+        progress,
+        row.lock,
+    )
 
 
 def _heads(connection: Connection, patients: Sequence[PatientId]) -> dict[PatientId, dict[str, int]]:

@@ -61,10 +61,11 @@ class Correction:
     reason: str
 
 
-def require_specialty(doctor: Person, row: Queued) -> None:
-    """A doctor sees the referrals of their specialties; one without any sees all. Raises NotAllowed (``E_NOT_YOURS``)."""
-    if doctor.specialties and row.specialty not in doctor.specialties:
-        raise NotAllowed("This referral is of another specialty.", code="E_NOT_YOURS")
+def require_specialty(doctor: Person, one: Queued | Chart) -> None:
+    """A doctor sees the referrals of their hospital and specialties (`Person.sees`). Raises NotAllowed
+    (``E_NOT_YOURS``)."""
+    if not doctor.sees(one.specialty, one.hub):
+        raise NotAllowed("This referral is of another hospital or specialty.", code="E_NOT_YOURS")
 
 
 # -- claiming ----------------------------------------------------------------------------------------------------------
@@ -387,10 +388,12 @@ def _introduce(
 ) -> None:
     """Put the doctor into the directory of the centre that is about to be written to; nothing if that is refused.
 
-    A transaction of its own: it holds other feeds than the verb does, and being in a directory harms nothing.
+    A transaction of its own: it holds other feeds than the verb does, and being in a directory harms nothing. Raises
+    NotAllowed (``E_NOT_YOURS``) where the referral is not this doctor's to see.
     """
     with store.database.transaction() as connection:
         before = charts.chart(connection, store, name)
+        require_specialty(doctor, before)
         if not decide(before):
             return
     scope = PatientId(doctor.id)

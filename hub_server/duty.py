@@ -1,9 +1,9 @@
 """Who is on duty, and who is told when nobody is.
 
 A doctor says "on duty until 18:00", for all of their specialties or some, and is off again at that time by itself; so
-nobody is on duty who forgot to say otherwise, and nobody is for more than a day at a time. For when nobody is, there is
-a name and a telephone number for each specialty, and one for the whole hub where a specialty has none. Times of day are
-India's. Who said so is noted in the audit.
+nobody is on duty who forgot to say otherwise, and nobody is for more than a day at a time. For when nobody is, each
+hospital has a name and a telephone number for each specialty, and one for all others; where a hospital has none, those
+that stand for all hospitals count. Times of day are India's. Who said so is noted in the audit.
 
 It refuses to know referrals, pages, and who is called: it only says whom.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
-from hub_server import audit, people
+from hub_server import audit, hospitals, people
 from hub_server.database import Connection
 from hub_server.people import MAX_NAME_CHARS, Person, Role
 from sync_protocol.change import PersonId
@@ -24,8 +24,8 @@ from sync_protocol.errors import InvalidValue
 from sync_protocol.words import N_
 
 MAX_DUTY_MS: Final = 24 * 3_600_000  # whoever is on for longer has forgotten to say so
-MAX_CONTACTS: Final = 200  # a hub's specialties are some forty
-HUB: Final = ""  # a contact for all specialties that have none of their own
+MAX_CONTACTS: Final = 200  # of a hospital, whose specialties are some forty
+ANY: Final = ""  # of a contact: for all specialties that have none of their own
 _INDIA: Final = timezone(timedelta(hours=5, minutes=30))
 _TIME_OF_DAY: Final = re.compile(r"([01]?[0-9]|2[0-3])[:.]([0-5][0-9])")
 _PHONE: Final = re.compile(r"\+?[0-9](?:[ -]?[0-9]){2,17}")  # 112 is one, and a number with its extension
@@ -40,15 +40,16 @@ class OnDuty:
     since_ms: int
     until_ms: int
 
-    def covers(self, specialty: str) -> bool:
-        """Whether this doctor is on duty for it."""
-        return self.doctor.sees(specialty) and (not self.specialties or specialty in self.specialties)
+    def covers(self, specialty: str, hub: str) -> bool:
+        """Whether this doctor is on duty for it. hub: the centre's hospital, as `Person.sees` takes it."""
+        return self.doctor.sees(specialty, hub) and (not self.specialties or specialty in self.specialties)
 
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Who is told. specialty: HUB for the whole hub."""
+    """Who is told. hub: of the hospital, `hospitals.ALL` for all. specialty: ANY for those without one of their own."""
 
+    hub: str
     specialty: str
     name: str
     phone: str
@@ -73,7 +74,7 @@ def go_on(
     if not now_ms < until_ms <= now_ms + MAX_DUTY_MS:
         raise InvalidValue(N_("Duty ends within a day from now."), field="until", code="E_BAD_TIME")
     chosen = tuple(sorted(set(specialties)))
-    if any(not people.is_specialty(one) or not doctor.sees(one) for one in chosen):
+    if any(not people.is_specialty(one) or not doctor.sees(one, doctor.hub) for one in chosen):
         raise InvalidValue(N_("That is no specialty of this doctor."), field="specialties", code="E_OTHER_SPECIALTY")
     connection.execute(
         "INSERT INTO duty (person, specialties, since_ms, until_ms) VALUES (%s, %s, %s, %s)"
@@ -109,9 +110,9 @@ def everyone_on_duty(connection: Connection, now_ms: int) -> list[OnDuty]:
     return found
 
 
-def on_duty(connection: Connection, specialty: str, now_ms: int) -> list[Person]:
-    """The doctors who are on duty for this specialty; those who go first stand first."""
-    return [one.doctor for one in everyone_on_duty(connection, now_ms) if one.covers(specialty)]
+def on_duty(connection: Connection, specialty: str, hub: str, now_ms: int) -> list[Person]:
+    """The doctors who are on duty for this specialty at a centre's hospital; those who go first stand first."""
+    return [one.doctor for one in everyone_on_duty(connection, now_ms) if one.covers(specialty, hub)]
 
 
 def drop_over(connection: Connection, now_ms: int) -> int:
@@ -134,13 +135,17 @@ def next_time(text: str, now_ms: int) -> int:
 # -- who is told -------------------------------------------------------------------------------------------------------
 
 
-def set_contact(connection: Connection, specialty: str, name: str, phone: str, actor: str, now_ms: int) -> Contact:
-    """Who is told where nobody is on duty for this specialty; HUB for all that have none of their own.
+def set_contact(
+    connection: Connection, hub: str, specialty: str, name: str, phone: str, actor: str, now_ms: int
+) -> Contact:
+    """Who is told where nobody is on duty for this specialty at this hospital; ANY for all that have none of their own.
 
-    Raises InvalidValue (``E_BAD_SPECIALTY``, ``E_BAD_NAME``, ``E_BAD_PHONE``, ``E_TOO_MANY_CONTACTS``).
+    Raises InvalidValue (``E_UNKNOWN_HUB``, ``E_BAD_SPECIALTY``, ``E_BAD_NAME``, ``E_BAD_PHONE``,
+    ``E_TOO_MANY_CONTACTS``).
     """
-    made = Contact(specialty, name.strip(), phone.strip(), now_ms)
-    if specialty != HUB and not people.is_specialty(specialty):
+    made = Contact(hub, specialty, name.strip(), phone.strip(), now_ms)
+    hospitals.require(connection, hub)
+    if specialty != ANY and not people.is_specialty(specialty):
         raise InvalidValue(
             N_("A specialty is written like general-medicine."), field="specialty", code="E_BAD_SPECIALTY"
         )
@@ -154,37 +159,51 @@ def set_contact(connection: Connection, specialty: str, name: str, phone: str, a
             field="phone",
             code="E_BAD_PHONE",
         )
-    known = {one.specialty for one in contacts(connection)}
+    known = {one.specialty for one in contacts(connection, hub)}
     if specialty not in known and len(known) >= MAX_CONTACTS:
         raise InvalidValue(N_("There are too many contacts already."), field="specialty", code="E_TOO_MANY_CONTACTS")
     connection.execute(
-        "INSERT INTO duty_contact (specialty, name, phone, set_ms) VALUES (%s, %s, %s, %s) ON CONFLICT (specialty)"
+        "INSERT INTO duty_contact (hub, specialty, name, phone, set_ms) VALUES (%s, %s, %s, %s, %s)"
+        " ON CONFLICT (hub, specialty)"
         " DO UPDATE SET name = EXCLUDED.name, phone = EXCLUDED.phone, set_ms = EXCLUDED.set_ms",
-        (made.specialty, made.name, made.phone, made.set_ms),
+        (made.hub, made.specialty, made.name, made.phone, made.set_ms),
     )
     audit.note(connection, actor, "set duty contact", "", b"", now_ms)
     return made
 
 
-def remove_contact(connection: Connection, specialty: str, actor: str, now_ms: int) -> bool:
+def remove_contact(connection: Connection, hub: str, specialty: str, actor: str, now_ms: int) -> bool:
     """False if there was none."""
-    gone = connection.execute("DELETE FROM duty_contact WHERE specialty = %s", (specialty,)).rowcount
+    gone = connection.execute("DELETE FROM duty_contact WHERE hub = %s AND specialty = %s", (hub, specialty)).rowcount
     if gone:
         audit.note(connection, actor, "remove duty contact", "", b"", now_ms)
     return gone == 1
 
 
-def contacts(connection: Connection) -> list[Contact]:
-    """All of them, the hub's first, then by specialty."""
-    rows = connection.execute("SELECT specialty, name, phone, set_ms FROM duty_contact ORDER BY specialty").fetchall()
+def contacts(connection: Connection, hub: str | None = None) -> list[Contact]:
+    """All of them, or a hospital's own: by hospital, those for all specialties first."""
+    rows = connection.execute(
+        "SELECT hub, specialty, name, phone, set_ms FROM duty_contact WHERE %(hub)s::text IS NULL OR hub = %(hub)s"
+        " ORDER BY hub, specialty",
+        {"hub": hub},
+    ).fetchall()
     return [Contact(*row) for row in rows]
 
 
-def contact_for(connection: Connection, specialty: str) -> Contact | None:
-    """The specialty's own, else the hub's; None where nobody was named."""
-    row = connection.execute(
-        "SELECT specialty, name, phone, set_ms FROM duty_contact WHERE specialty IN (%s, %s)"
-        " ORDER BY specialty = %s LIMIT 1",
-        (specialty, HUB, HUB),
-    ).fetchone()
-    return Contact(*row) if row is not None else None
+def contacts_for(connection: Connection, hub: str) -> dict[str, Contact]:
+    """Specialty → whom a centre of this hospital calls; the hospital's own count before those for all hospitals."""
+    rows = connection.execute(
+        "SELECT hub, specialty, name, phone, set_ms FROM duty_contact WHERE hub IN (%s, %s) ORDER BY hub, specialty",
+        (hub, hospitals.ALL),
+    ).fetchall()
+    found = {row[1]: Contact(*row) for row in rows}  # ALL is the empty text: what comes behind it is the hospital's
+    of_any = found.get(ANY)
+    if of_any is None or of_any.hub == hospitals.ALL:
+        return found
+    return {name: one for name, one in found.items() if one.hub == hub}  # they have one for whatever is left
+
+
+def contact_for(connection: Connection, hub: str, specialty: str) -> Contact | None:
+    """The specialty's own, else the one for any; None where nobody was named."""
+    found = contacts_for(connection, hub)
+    return found.get(specialty) or found.get(ANY)

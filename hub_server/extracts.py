@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hub_server import audit, charts, registry
+from hub_server import audit, charts, facilities
 from hub_server.database import Connection
 from hub_server.store import Store
 from sync_protocol import documents, exports, merge
@@ -50,7 +50,7 @@ def lines(store: Store, wanted: Wanted, actor: str, now_ms: int) -> Iterator[dic
 
 def _places(connection: Connection, wanted: Wanted) -> list[str]:
     """The feeds to read."""
-    found = [one.code for one in registry.facilities(connection, wanted.facility)]
+    found = [one.code for one in facilities.find_all(connection, wanted.facility)]
     if wanted.patient is None:
         return found
     rows = connection.execute(

@@ -1,5 +1,5 @@
-"""What a restored hub must not have forgotten: facilities, enrolments, revocations, people, erasures; and that a password
-or second factor was replaced. Append-only.
+"""What a restored hub must not have forgotten: hospitals, facilities, enrolments, revocations, people, erasures; and that
+a password or second factor was replaced. Append-only.
 
 A signed file, outside of the database and of its backups (PROTOCOL.md §11): a hub that is put back to before a node was
 revoked would else take in what a thief sends. Each line names the hash of the line before it and is signed by the hub,
@@ -32,8 +32,8 @@ _TAIL_BYTES: Final = 2 * MAX_LINE_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """seq: from 1, without a gap. kind: facility, node, revoked, reinstated, person, person_disabled, password_set,
-    second_factor_set, erased, erasure_held, erasure_released."""
+    """seq: from 1, without a gap. kind: hospital, facility, facility_changed, node, revoked, reinstated, person,
+    person_assigned, person_disabled, password_set, second_factor_set, erased, erasure_held, erasure_released."""
 
     seq: int
     at_ms: int

@@ -17,7 +17,7 @@ import msgspec
 from hub_server.database import Connection
 from hub_server.vault import Vault
 from sync_protocol import keys
-from sync_protocol.change import FacilityCode, NodeId, is_facility_code
+from sync_protocol.change import FacilityCode, NodeId
 from sync_protocol.envelope import Envelope, EnvelopeId
 from sync_protocol.errors import InvalidValue, NotAllowed, UnknownSender, WrongRecipient
 from sync_protocol.keys import Certificate, EnrolmentRequest, GrantId, Recipient, RecipientPublic, Verifier
@@ -46,28 +46,7 @@ class KnownNode:
     revoked: bool
 
 
-# -- facilities and codes ----------------------------------------------------------------------------------------------
-
-
-def add_facility(
-    connection: Connection, vault: Vault, facility: str, name: str, *, district: str, state: str, now_ms: int
-) -> None:
-    """A new facility with an empty feed. Raises InvalidValue (``E_BAD_FACILITY``, ``E_FACILITY_EXISTS``)."""
-    if not is_facility_code(facility) or not name.strip() or len(name) > MAX_NAME_CHARS:
-        raise InvalidValue(
-            "a facility has a code of 1 to 32 letters, digits, . _ or -, and a name", code="E_BAD_FACILITY"
-        )
-    wrapped = vault.new_facility_key(FacilityCode(facility))
-    cursor = connection.execute(
-        "INSERT INTO facility (facility, name, district, state, created_ms, wrapped_key) VALUES (%s, %s, %s, %s, %s, %s)"
-        " ON CONFLICT DO NOTHING",
-        (facility, name.strip(), district, state, now_ms, wrapped),
-    )
-    if cursor.rowcount == 0:
-        raise InvalidValue("a facility of that code exists already", code="E_FACILITY_EXISTS")
-    connection.execute("INSERT INTO feed (facility, position, hash) VALUES (%s, 0, %s)", (facility, bytes(16)))
-    body = {"facility": facility, "name": name.strip(), "district": district, "state": state}
-    vault.note(connection, "facility", body, now_ms)
+# -- codes -------------------------------------------------------------------------------------------------------------
 
 
 def new_code(

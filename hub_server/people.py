@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final
 
+from hub_server import hospitals
 from hub_server.database import Connection
 from sync_protocol.change import ID_BYTES, PersonId
 from sync_protocol.errors import InvalidValue, NeedsPerson
@@ -31,7 +32,7 @@ class Role(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """specialties: empty for all. disabled_ms: None while the person may work."""
+    """specialties: empty for all. disabled_ms: None while the person may work. hub: of their hospital, empty for all."""
 
     id: PersonId
     login: str
@@ -42,15 +43,21 @@ class Person:
     registration_number: str = ""
     created_ms: int = 0
     disabled_ms: int | None = None
+    hub: str = hospitals.ALL
 
     @property
     def actor(self) -> str:
         """As the audit names them."""
         return f"person {self.login}"
 
-    def sees(self, specialty: str) -> bool:
-        """Whether referrals of this specialty are theirs to answer."""
-        return not self.specialties or specialty in self.specialties
+    def sees(self, specialty: str, hub: str) -> bool:
+        """Whether referrals of this specialty are theirs to answer. hub: of the centre's hospital, empty for none: then
+        every hospital's doctors see it, so that nothing waits that nobody sees."""
+        return self.is_of(hub) and (not self.specialties or specialty in self.specialties)
+
+    def is_of(self, hub: str) -> bool:
+        """Whether they work for this hospital; they do for a centre that has none."""
+        return hospitals.ALL in (self.hub, hub) or self.hub == hub
 
 
 def fresh_id(now_ms: int, randomness: bytes) -> bytes:
@@ -72,11 +79,12 @@ def as_noted(person: Person) -> dict[str, str | int]:
         "qualification": person.qualification,
         "registration_number": person.registration_number,
         "created_ms": person.created_ms,
+        "hub": person.hub,
     }
 
 
 def noted(said: Mapping[str, Any]) -> Person:
-    """What `as_noted` wrote."""
+    """What `as_noted` wrote; lines from before there were hospitals have no hub."""
     return Person(
         PersonId(bytes.fromhex(said["id"])),
         said["login"],
@@ -86,6 +94,7 @@ def noted(said: Mapping[str, Any]) -> Person:
         said["qualification"],
         said["registration_number"],
         said["created_ms"],
+        hub=said.get("hub", hospitals.ALL),
     )
 
 
@@ -93,12 +102,13 @@ def add(connection: Connection, person: Person) -> Person:
     """A new person. Somebody who is there already, with the same particulars, is returned as they are.
 
     Raises InvalidValue (``E_BAD_LOGIN``, ``E_BAD_NAME``, ``E_BAD_SPECIALTY``, ``E_NO_REGISTRATION``,
-    ``E_LOGIN_TAKEN``).
+    ``E_UNKNOWN_HUB``, ``E_LOGIN_TAKEN``).
     """
     _check(person)
+    hospitals.require(connection, person.hub)
     added = connection.execute(
-        "INSERT INTO person (person, login, name, role, specialties, qualification, registration_number, created_ms)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        "INSERT INTO person (person, login, name, role, specialties, qualification, registration_number, created_ms, hub)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
         (
             person.id,
             person.login,
@@ -108,6 +118,7 @@ def add(connection: Connection, person: Person) -> Person:
             person.qualification,
             person.registration_number,
             person.created_ms,
+            person.hub,
         ),
     )
     if added.rowcount == 1:
@@ -124,7 +135,22 @@ def add(connection: Connection, person: Person) -> Person:
 
 
 def _particulars(person: Person) -> tuple[object, ...]:
-    return (person.name, person.role, person.specialties, person.qualification, person.registration_number)
+    return (person.name, person.role, person.specialties, person.qualification, person.registration_number, person.hub)
+
+
+def assign(connection: Connection, login: str, hub: str, specialties: tuple[str, ...]) -> bool:
+    """From now on the person works for this hospital, in these specialties; both empty for all. False if they did.
+
+    Raises InvalidValue (``E_UNKNOWN_PERSON``, ``E_BAD_SPECIALTY``, ``E_UNKNOWN_HUB``).
+    """
+    there = find(connection, login)
+    wanted = replace(there, hub=hub, specialties=specialties)
+    _check(wanted)
+    hospitals.require(connection, hub)
+    connection.execute(
+        "UPDATE person SET hub = %s, specialties = %s WHERE login = %s", (hub, ",".join(specialties), login)
+    )
+    return wanted != there
 
 
 def is_login(text: str) -> bool:
@@ -158,11 +184,13 @@ def _check(person: Person) -> None:
         )
 
 
-_COLUMNS: Final = "person, login, name, role, specialties, qualification, registration_number, created_ms, disabled_ms"
+_COLUMNS: Final = (
+    "person, login, name, role, specialties, qualification, registration_number, created_ms, disabled_ms, hub"
+)
 
 
 def _person(row: tuple[Any, ...]) -> Person:
-    person, login, name, role, specialties, qualification, number, created_ms, disabled_ms = row
+    person, login, name, role, specialties, qualification, number, created_ms, disabled_ms, hub = row
     return Person(
         PersonId(bytes(person)),
         str(login),
@@ -173,6 +201,7 @@ def _person(row: tuple[Any, ...]) -> Person:
         str(number),
         created_ms,
         disabled_ms,
+        str(hub),
     )
 
 

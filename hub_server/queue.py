@@ -1,7 +1,7 @@
 """The rows that doctors' lists are made of: referrals in the queue, and records with open conflicts.
 
 Derived from the records and kept in the transaction that joins them; nothing else writes them. In the clear stand only
-specialty, urgency, status and times.
+specialty, urgency, status, times, the centre that referred and the hospital it belongs to.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from hub_server.database import Connection
-from sync_protocol import referral
+from sync_protocol import exports, referral
 from sync_protocol.canonical import Value
 from sync_protocol.change import Change, PatientId
 from sync_protocol.merge import Record
@@ -30,10 +30,10 @@ def add_new(connection: Connection, facility: str, arrived: Sequence[tuple[Chang
     """Rows for referrals that came with one change and nothing about them: the common case, without a fold."""
     if arrived:
         connection.execute(
-            "INSERT INTO referral (facility, referral, patient, specialty, urgency, status, received_ms)"
-            " SELECT %s, r, p, s, u, 'received', t"
-            " FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::int[], %b::bigint[]) AS new (r, p, s, u, t)"
-            " ON CONFLICT DO NOTHING",
+            "INSERT INTO referral (facility, referral, patient, specialty, urgency, status, received_ms, centre, hub)"
+            " SELECT %s, r, p, s, u, 'received', t, c, coalesce(f.hub, '')"
+            " FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::int[], %b::bigint[], %b::text[])"
+            " AS new (r, p, s, u, t, c) LEFT JOIN facility f ON f.facility = c ON CONFLICT DO NOTHING",
             (
                 facility,
                 [change.record for change, _ in arrived],
@@ -41,6 +41,7 @@ def add_new(connection: Connection, facility: str, arrived: Sequence[tuple[Chang
                 [_specialty(change.writes.get("specialty")) for change, _ in arrived],
                 [referral.urgency_rank(change.writes.get("urgency")) for change, _ in arrived],
                 [receipt_ms for _, receipt_ms in arrived],
+                [change.facility for change, _ in arrived],
             ),
         )
 
@@ -52,9 +53,11 @@ def derive(connection: Connection, facility: str, patient: PatientId, records: S
             continue
         stands = referral.progress(record, records, sent=True)
         view = record.view()
+        centre = exports.facility_of(record)
         connection.execute(
             "INSERT INTO referral (facility, referral, patient, specialty, urgency, status, received_ms, claimed_by,"
-            " claimed_ms, answered_ms) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+            " claimed_ms, answered_ms, centre, hub) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+            " coalesce((SELECT hub FROM facility WHERE facility = %s), ''))"
             " ON CONFLICT (facility, referral) DO UPDATE SET specialty = EXCLUDED.specialty,"
             " urgency = EXCLUDED.urgency, status = EXCLUDED.status, claimed_by = EXCLUDED.claimed_by,"
             " claimed_ms = EXCLUDED.claimed_ms, answered_ms = EXCLUDED.answered_ms",
@@ -69,8 +72,19 @@ def derive(connection: Connection, facility: str, patient: PatientId, records: S
                 stands.claimed_by,
                 stands.claimed_ms,
                 stands.answered_ms,
+                centre,
+                centre,
             ),
         )
+
+
+def move(connection: Connection, centre: str, hub: str) -> None:
+    """A centre belongs to another hospital now, and with it all that it referred. Its feed is locked."""
+    connection.execute(
+        "UPDATE referral SET hub = %s WHERE centre = %s AND referral IN"
+        " (SELECT referral FROM referral WHERE facility = %s AND centre = %s)",
+        (hub, centre, centre, centre),
+    )
 
 
 def keep_conflicts(connection: Connection, facility: str, folded: Sequence[Joined], now_ms: int) -> None:

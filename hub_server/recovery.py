@@ -1,6 +1,6 @@
-"""A restored hub learns again what its ledger says happened since: facilities, enrolments, revocations, people, erasures,
-and which passwords and second factors were replaced (it forgets the old ones: their owners get new ones from the
-operator).
+"""A restored hub learns again what its ledger says happened since: hospitals, facilities, enrolments, revocations,
+people, erasures, and which passwords and second factors were replaced (it forgets the old ones: their owners get new
+ones from the operator).
 
 Run before anything is served. Each line says what is so from then on, so repeating one changes nothing, and the lines
 are replayed in their order. A database that has them all is only asked for one number.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from hub_server import erasure, nodes, people, registry, sign_in
+from hub_server import erasure, facilities, hospitals, nodes, people, registry, sign_in
 from hub_server.database import Connection, Database
 from hub_server.erasure import HeldOrder
 from hub_server.ledger import Line
@@ -54,14 +54,20 @@ def known(connection: Connection) -> int:
 
 def _facility(connection: Connection, store: Store, line: Line) -> None:
     """With a new key: what was encrypted under the lost one is not in this database either."""
-    said = line.body
     try:
-        registry.add_facility(
-            connection, store.vault, said["facility"], said["name"], said["district"], said["state"], line.at_ms
-        )
+        with connection.transaction():
+            facilities.add(connection, store.vault, facilities.noted(line.body), line.at_ms)
     except InvalidValue as error:
         if error.code != "E_FACILITY_EXISTS":  # with other particulars: those of the database are newer
             raise
+
+
+def _facility_changed(connection: Connection, store: Store, line: Line) -> None:
+    facilities.change(connection, store.vault, facilities.noted(line.body), line.at_ms)
+
+
+def _hospital(connection: Connection, _store: Store, line: Line) -> None:
+    hospitals.keep(connection, line.body["hub"], line.body["name"], line.at_ms)
 
 
 def _node(connection: Connection, store: Store, line: Line) -> None:
@@ -87,6 +93,11 @@ def _person(connection: Connection, _store: Store, line: Line) -> None:
     except InvalidValue as error:
         if error.code != "E_LOGIN_TAKEN":
             raise
+
+
+def _person_assigned(connection: Connection, _store: Store, line: Line) -> None:
+    person = people.noted(line.body)
+    people.assign(connection, person.login, person.hub, person.specialties)
 
 
 def _person_disabled(connection: Connection, _store: Store, line: Line) -> None:
@@ -126,11 +137,14 @@ def _unknown(_connection: Connection, _store: Store, line: Line) -> None:
 
 
 _REPLAYED: Final[dict[str, Callable[[Connection, Store, Line], Any]]] = {
+    "hospital": _hospital,
     "facility": _facility,
+    "facility_changed": _facility_changed,
     "node": _node,
     "revoked": _revoked,
     "reinstated": _reinstated,
     "person": _person,
+    "person_assigned": _person_assigned,
     "person_disabled": _person_disabled,
     "password_set": _password_set,
     "second_factor_set": _second_factor_set,

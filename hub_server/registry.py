@@ -1,4 +1,4 @@
-"""What operators see and change: facilities, nodes, quarantine, and how everything stands.
+"""What operators see and change: nodes, quarantine, and how everything stands.
 
 Counts, times and ids only, never what a record says. Revoking is `nodes.revoke`; taking it back is here, together with
 what then happens to the segments that waited for a person's decision. Here is also how long sealed bytes are kept.
@@ -6,27 +6,25 @@ what then happens to the segments that waited for a person's decision. Here is a
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from hub_server import nodes
 from hub_server.charts import WAITING
 from hub_server.database import Connection
+from hub_server.facilities import Facility
 from hub_server.store import Store
 from hub_server.vault import Vault
 from sync_protocol.change import NodeId
 from sync_protocol.envelope import HEADER_BYTES
-from sync_protocol.errors import HealthSyncError, InvalidValue, Malformed
+from sync_protocol.errors import InvalidValue
 from sync_protocol.keys import SIGNATURE_BYTES
 
 SEALED_DAYS: Final = 35  # an erasure is complete only then; until then a backup of a week and a month can be mended
 DAY_MS: Final = 86_400_000
 EPOCH_BYTES: Final = 8
-MAX_IMPORT_BYTES: Final = 64 * 1024 * 1024  # 155,000 centres are 10 MB
 _DROPPED_A_COMMIT: Final = 500  # rows of at most 192 KiB rewritten at once: keeps the write-ahead log's bursts small
 
 Row = TypeVar("Row")
@@ -47,92 +45,6 @@ def epoch(connection: Connection) -> bytes:
     )
     row = connection.execute("SELECT value FROM setting WHERE key = 'epoch'").fetchone()
     return bytes(row[0]) if row else bytes(EPOCH_BYTES)
-
-
-# -- facilities --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Facility:
-    code: str
-    name: str
-    district: str
-    state: str
-    created_ms: int
-
-
-def facilities(connection: Connection, facility: str | None = None) -> list[Facility]:
-    """All, or the one asked for. Raises InvalidValue (``E_UNKNOWN_FACILITY``)."""
-    found = connection.execute(
-        "SELECT facility, name, district, state, created_ms FROM facility"
-        " WHERE %(facility)s::text IS NULL OR facility = %(facility)s ORDER BY facility",
-        {"facility": facility},
-    ).fetchall()
-    if facility is not None and not found:
-        raise InvalidValue(
-            "No facility has that code.", code="E_UNKNOWN_FACILITY", next_step="'hub facility list' shows them"
-        )
-    return _rows(Facility, found)
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What became of one facility that was to be added. verdict: created, unchanged or refused."""
-
-    line: int
-    verdict: str
-    facility: str
-    error: HealthSyncError | None = None
-
-
-def add_facility(
-    connection: Connection, vault: Vault, code: str, name: str, district: str, state: str, now_ms: int
-) -> str:
-    """``created``, or ``unchanged`` for one that is there with the same particulars. Raises InvalidValue."""
-    if any(len(text) > nodes.MAX_NAME_CHARS or not text.isprintable() for text in (name.strip(), district, state)):
-        raise InvalidValue(
-            f"A facility's name, district and state are of at most {nodes.MAX_NAME_CHARS} printable characters.",
-            code="E_BAD_FACILITY",
-        )
-    try:
-        with connection.transaction():
-            nodes.add_facility(connection, vault, code, name, district=district, state=state, now_ms=now_ms)
-    except InvalidValue as error:
-        if error.code != "E_FACILITY_EXISTS":
-            raise
-        there = facilities(connection, code)[0]
-        if (there.name, there.district, there.state) != (name.strip(), district, state):
-            raise InvalidValue(
-                "A facility of that code exists already, with other particulars.",
-                code="E_FACILITY_EXISTS",
-                next_step="'hub facility list' shows it",
-            ) from None
-        return "unchanged"
-    return "created"
-
-
-def import_facilities(connection: Connection, vault: Vault, raw: bytes, now_ms: int) -> Iterator[Added]:
-    """The facilities of a CSV file with the columns ``facility``, ``name`` and optionally ``district``, ``state``.
-
-    Raises Malformed (``E_BAD_CSV``) for what is no such file.
-    """
-    try:
-        rows = csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)
-        names = [name.strip().lower() for name in rows.fieldnames or []]
-        rows.fieldnames = names
-        if not {"facility", "name"} <= set(names):
-            raise Malformed("The file lacks the columns facility and name.", code="E_BAD_CSV")
-        for row in rows:
-            said = {name: (row.get(name) or "").strip() for name in ("facility", "name", "district", "state")}
-            try:
-                verdict = add_facility(
-                    connection, vault, said["facility"], said["name"], said["district"], said["state"], now_ms
-                )
-                yield Added(rows.line_num, verdict, said["facility"])
-            except InvalidValue as error:
-                yield Added(rows.line_num, "refused", said["facility"], error)
-    except (csv.Error, UnicodeDecodeError):
-        raise Malformed("The file is not CSV in UTF-8.", code="E_BAD_CSV") from None
 
 
 # -- nodes -------------------------------------------------------------------------------------------------------------

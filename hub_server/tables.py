@@ -28,14 +28,24 @@ class Setting(SQLModel, table=True):
     value: bytes = Field(sa_column=_bytes())
 
 
+class Hospital(SQLModel, table=True):
+    """A hub hospital: centres and doctors belong to one, or to none."""
+
+    __tablename__ = "hospital"
+    hub: str = Field(primary_key=True)
+    name: str
+    created_ms: int = Field(sa_column=_big())
+
+
 class Facility(SQLModel, table=True):
-    """wrapped_key: the facility's key under the key-encryption key."""
+    """hub: of the hospital, empty for none. wrapped_key: the facility's key under the key-encryption key."""
 
     __tablename__ = "facility"
     facility: str = Field(primary_key=True)
     name: str
     district: str = ""
     state: str = ""
+    hub: str = ""
     created_ms: int = Field(sa_column=_big())
     wrapped_key: bytes = Field(sa_column=_bytes())
 
@@ -157,12 +167,20 @@ class SubscriptionDue(SQLModel, table=True):
 
 
 class Referral(SQLModel, table=True):
-    """A referral in the doctors' queue. urgency: 0 emergency, 1 urgent, 2 routine. Derived from the records."""
+    """A referral in the doctors' queue. urgency: 0 emergency, 1 urgent, 2 routine. centre: that referred; hub: of its
+    hospital, empty for none. Derived from the records."""
 
     __tablename__ = "referral"
     __table_args__ = (
         Index("referral_queue", "status", "urgency", "received_ms"),
         Index("referral_name", "referral"),
+        Index(
+            "referral_hub",
+            "hub",
+            "urgency",
+            "received_ms",
+            postgresql_where=text("status IN ('received', 'claimed')"),
+        ),
     )
     facility: str = Field(primary_key=True)
     referral: bytes = Field(sa_column=_bytes(primary=True))
@@ -174,6 +192,8 @@ class Referral(SQLModel, table=True):
     claimed_by: bytes | None = Field(default=None, sa_column=_bytes(nullable=True))
     claimed_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
     answered_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
+    centre: str = ""
+    hub: str = ""
 
 
 class Conflicted(SQLModel, table=True):
@@ -298,7 +318,8 @@ class Quarantine(SQLModel, table=True):
 
 
 class Person(SQLModel, table=True):
-    """A doctor, officer or operator. specialties: separated by commas, empty for all."""
+    """A doctor, officer or operator. specialties: separated by commas, empty for all. hub: of the hospital, empty for
+    all."""
 
     __tablename__ = "person"
     person: bytes = Field(sa_column=_bytes(primary=True))
@@ -310,6 +331,7 @@ class Person(SQLModel, table=True):
     registration_number: str = ""
     created_ms: int = Field(sa_column=_big())
     disabled_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
+    hub: str = ""
 
 
 class Credential(SQLModel, table=True):
@@ -395,9 +417,11 @@ class Duty(SQLModel, table=True):
 
 
 class DutyContact(SQLModel, table=True):
-    """Who is told where nobody is on duty. specialty: empty for the whole hub."""
+    """Who is told where nobody is on duty. hub: of the hospital, empty for all. specialty: empty for all that have none of
+    their own."""
 
     __tablename__ = "duty_contact"
+    hub: str = Field(primary_key=True)
     specialty: str = Field(primary_key=True)
     name: str
     phone: str

@@ -15,6 +15,7 @@ import typer
 
 from hub_server.cli import (
     carrying,
+    centres,
     console,
     doctors,
     keeping,
@@ -38,6 +39,7 @@ def _group(*, completion: bool = False) -> typer.Typer:
 
 
 app = _group(completion=True)  # --install-completion; completing ends the program before a command is called
+hospital = _group()
 facility = _group()
 nodes = _group()
 people = _group()
@@ -79,6 +81,17 @@ def main_group(
         raise typer.BadParameter("a command is missing; 'hub --help' lists them", param_hint="COMMAND")
 
 
+@hospital.callback()
+def hospital_group() -> None:
+    """\b
+    Examples:
+      hub hospital add DH-SEHORE "District Hospital Sehore"
+      hub hospital list
+
+    The hub hospitals.
+    """
+
+
 @facility.callback()
 def facility_group() -> None:
     """\b
@@ -109,6 +122,7 @@ def people_group() -> None:
     Examples:
       hub people add dr.rao --name "Dr. Rao" --registration-number KMC-1
       hub people list
+      hub people assign dr.rao --hub DH-SEHORE
       hub people disable dr.rao
 
     Doctors, district officers and operators.
@@ -199,9 +213,14 @@ def subscriptions_group(context: typer.Context, as_json: opening.AsJson = False)
 
 
 opening.command(app, "serve")(serving.serve)
-opening.command(facility, "add")(places.add_facility)
-opening.command(facility, "import")(places.import_facilities)
-opening.command(facility, "list")(places.list_facilities)
+opening.command(hospital, "add")(centres.add_hospital)
+opening.command(hospital, "rename")(centres.rename_hospital)
+opening.command(hospital, "list")(centres.list_hospitals)
+app.add_typer(hospital, name="hospital", short_help="The hub hospitals")
+opening.command(facility, "add")(centres.add_facility)
+opening.command(facility, "change")(centres.change_facility)
+opening.command(facility, "import")(centres.import_facilities)
+opening.command(facility, "list")(centres.list_facilities)
 app.add_typer(facility, name="facility", short_help="The health centres")
 opening.command(app, "enrol")(places.enrol)
 opening.command(app, "courier")(carrying.courier)
@@ -211,6 +230,7 @@ opening.command(nodes, "revoke")(places.revoke_node)
 opening.command(nodes, "release")(places.release_node)
 app.add_typer(nodes, name="nodes", short_help="The centres' enrolled devices")
 opening.command(people, "add")(staff.add_person)
+opening.command(people, "assign")(staff.assign_person)
 opening.command(people, "list")(staff.list_people)
 opening.command(people, "disable")(staff.disable_person)
 app.add_typer(people, name="people", short_help="Doctors, district officers and operators")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from hub_server import charts, consults
+from hub_server import charts, consults, hospitals
 from hub_server.charts import Chart, Conflict, Queued
 from hub_server.cli import console, opening
 from hub_server.cli.opening import As, AsJson, OfFacility, Opened, ShowNames, time_words
@@ -19,7 +19,7 @@ from hub_server.consults import Correction, Done, Settled
 from sync_protocol import canonical, documents, exports, schema
 from sync_protocol.canonical import Value
 from sync_protocol.change import PersonId, RecordId
-from sync_protocol.errors import InvalidValue
+from sync_protocol.errors import InvalidValue, NotAllowed
 from sync_protocol.referral import Status
 
 HIDDEN: Final = "(a name; --show-names shows it)"
@@ -70,18 +70,23 @@ def list_referrals(
 
     List the referrals: those that wait for a doctor first, the most urgent first, then by the time of receipt.
 
-    With --as, a doctor's own specialties. The list itself opens no patient's data; --json and --show-names do, and
-    are noted in the audit.
+    With --as, those of a doctor's own hospital and specialties. The list itself opens no patient's data; --json and
+    --show-names do, and are noted in the audit.
     """
     with opening.hub() as at:
         doctor = at.doctor(reader) if reader is not None else None
-        wanted = list(specialty or (doctor.specialties if doctor is not None else ()))
+        wanted = list(specialty or ())
+        if doctor is not None:
+            if not all(doctor.sees(one, doctor.hub) for one in wanted):
+                raise NotAllowed("That is no specialty of this doctor.", code="E_NOT_YOURS")
+            wanted = wanted or list(doctor.specialties)
         with at.database.transaction() as connection:
             rows = charts.queue(
                 connection,
                 facility=facility,
                 statuses=[one.value for one in status or ()],
                 specialties=wanted,
+                hub=doctor.hub if doctor is not None else hospitals.ALL,
                 limit=limit,
             )
         actor = doctor.actor if doctor is not None else opening.operator()
@@ -140,9 +145,12 @@ def show_referral(
     """
     name = RecordId(opening.parsed_id(identifier, "referral"))
     with opening.hub() as at:
-        actor = _actor(at, reader)
+        doctor = at.doctor(reader) if reader is not None else None
+        actor = doctor.actor if doctor is not None else opening.operator()
         with at.database.transaction() as connection:
             row = charts.find_queued(connection, name)
+        if doctor is not None:
+            consults.require_specialty(doctor, row)
         chart = next(iter(charts.read_charts(at.store, [row], actor, opening.now_ms())))
         shape = _referral_json(at, chart)
         records = [_record_json(one, show_names) for one in chart.records if one.key.kind in SHOWN_KINDS]

@@ -1,4 +1,4 @@
-"""`hub facility`, `hub enrol`, `hub nodes` and `hub quarantine`: what an operator sets up and looks after."""
+"""`hub enrol`, `hub nodes` and `hub quarantine`: what an operator sets up and looks after."""
 
 from __future__ import annotations
 
@@ -23,87 +23,7 @@ MAX_VALID_MS: Final = 30 * 86_400_000  # a code on paper that is older was lost
 MAX_REASON_CHARS: Final = 500
 QR_BORDER: Final = 2  # modules; four are asked for on paper, two do on a screen
 
-# -- facilities --------------------------------------------------------------------------------------------------------
-
-
-def add_facility(
-    code: Annotated[str, typer.Argument(metavar="CODE", help="Such as HWC000001.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As people know it.")],
-    district: Annotated[str, typer.Option("--district", metavar="NAME")] = "",
-    state: Annotated[str, typer.Option("--state", metavar="NAME")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """\b
-    Examples:
-      hub facility add HWC000001 "HWC Rampur"
-      hub facility add HWC000002 "HWC Melur" --district Madurai --state "Tamil Nadu"
-
-    Register a facility. The same again changes nothing.
-    """
-    with opening.hub() as at, at.database.transaction() as connection:
-        verdict = registry.add_facility(connection, at.store.vault, code, name, district, state, opening.now_ms())
-    if as_json:
-        console.document("hub.facility/1", {"verdict": verdict, "facility": code, "name": name.strip()})
-    else:
-        console.text(f"{code} {verdict}")
-
-
-def import_facilities(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="CSV: facility, name, district?, state?")],
-) -> None:
-    """\b
-    Examples:
-      hub facility import centres.csv
-
-    Register many facilities from CSV, and answer each with a line of JSON.
-
-    The first line names the columns. A bad line is told and stops no other; the exit status is then 1.
-    """
-    raw = opening.read_input(file, registry.MAX_IMPORT_BYTES)
-    if len(raw) > registry.MAX_IMPORT_BYTES:
-        raise TooLarge(f"The file is larger than {registry.MAX_IMPORT_BYTES >> 20} MiB.")
-    refused = 0
-    with opening.hub() as at:
-        with at.database.transaction() as connection:
-            answers = list(registry.import_facilities(connection, at.store.vault, raw, opening.now_ms()))
-        for one in answers:
-            shape: dict[str, Any] = {"line": one.line, "verdict": one.verdict, "facility": one.facility}
-            if one.error is not None:
-                refused += 1
-                shape["error"] = {"code": one.error.code, "message": one.error.message}
-            console.line(shape)
-        console.flush()
-    console.say(f"{len(answers)} lines, {refused} refused")
-    if refused:
-        raise typer.Exit(console.Status.ERROR)
-
-
-def list_facilities(as_json: AsJson = False) -> None:
-    """\b
-    Examples:
-      hub facility list
-      hub facility list --json | jq -r '.facilities[].facility'
-
-    List the facilities.
-    """
-    with opening.hub() as at, at.database.transaction() as connection:
-        found = registry.facilities(connection)
-    if as_json:
-        shapes = [
-            {
-                "facility": one.code,
-                "name": one.name,
-                "district": one.district,
-                "state": one.state,
-                "created_at": documents.time_text(one.created_ms),
-            }
-            for one in found
-        ]
-        console.document("hub.facilities/1", {"facilities": shapes})
-        return
-    console.table(
-        ("facility", "name", "district", "state"), [(one.code, one.name, one.district, one.state) for one in found]
-    )
+# -- enrolment ---------------------------------------------------------------------------------------------------------
 
 
 def enrol(

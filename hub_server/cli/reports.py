@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from hub_server import checkup, extracts, registry
+from hub_server import checkup, extracts, facilities, registry
 from hub_server.checkup import Finding, State
 from hub_server.cli import console, opening
 from hub_server.cli.opening import AsJson, OfFacility, Opened, time_words
@@ -100,7 +100,7 @@ def status(
     """
     with opening.hub() as at:
         with at.database.transaction() as connection:
-            chosen = registry.facilities(connection, facility)
+            chosen = facilities.find_all(connection, facility)
             counts = registry.counts(connection, facility)
             epoch = registry.epoch(connection)
         standings: list[Standing] = []

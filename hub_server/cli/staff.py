@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hub_server import people
+from hub_server import hospitals, people
 from hub_server.cli import console, opening
 from hub_server.cli.opening import AsJson, Yes
 from hub_server.people import Person, Role
@@ -26,14 +26,20 @@ def add_person(
     specialties: Annotated[
         list[str] | None, typer.Option("--specialty", metavar="NAME", help="May be repeated; none: all.")
     ] = None,
+    hub: Annotated[
+        str, typer.Option("--hub", metavar="CODE", help="The hospital they work for; none: all.")
+    ] = hospitals.ALL,
     as_json: AsJson = False,
 ) -> None:
     """\b
     Examples:
       hub people add dr.rao --name "Dr. Sunita Rao" --registration-number KMC-12345 --qualification "MBBS, MD"
+      hub people add dr.nair --name "Dr. Anil Nair" --registration-number TCMC-77 --hub DH-SEHORE --specialty ent
       hub people add meena --name "Meena Pillai" --role operator
 
     Add a doctor, a district officer or an operator. The same again changes nothing.
+
+    A doctor sees the referrals of their hospital's centres, in their specialties.
     """
     at_ms = opening.now_ms()
     person = Person(
@@ -45,6 +51,7 @@ def add_person(
         qualification.strip(),
         registration_number.strip(),
         at_ms,
+        hub=hub,
     )
     with opening.hub() as at, at.database.transaction() as connection:
         there = people.add(connection, person)
@@ -70,12 +77,13 @@ def list_people(as_json: AsJson = False) -> None:
         console.document("hub.people/1", {"people": [_person_json(one) for one in found]})
         return
     console.table(
-        ("login", "name", "role", "specialties", "registration", "state"),
+        ("login", "name", "role", "hub", "specialties", "registration", "state"),
         [
             (
                 one.login,
                 one.name,
                 one.role.value,
+                one.hub or "all",
                 ", ".join(one.specialties) or "all",
                 one.registration_number,
                 "ok" if one.disabled_ms is None else "disabled",
@@ -91,12 +99,45 @@ def _person_json(one: Person) -> dict[str, Any]:
         "login": one.login,
         "name": one.name,
         "role": one.role.value,
+        "hub": one.hub or None,
         "specialties": list(one.specialties),
         "qualification": one.qualification,
         "registration_number": one.registration_number,
         "created_at": documents.time_text(one.created_ms),
         "disabled_at": time_or_none(one.disabled_ms),
     }
+
+
+def assign_person(
+    login: Annotated[str, typer.Argument(metavar="LOGIN")],
+    hub: Annotated[
+        str | None, typer.Option("--hub", metavar="CODE", help="The hospital they work for; '' for all.")
+    ] = None,
+    specialties: Annotated[
+        list[str] | None, typer.Option("--specialty", metavar="NAME", help="May be repeated; '' for all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """\b
+    Examples:
+      hub people assign dr.rao --hub DH-SEHORE
+      hub people assign dr.rao --specialty cardiology --specialty general-medicine
+
+    Say for which hospital, and in which specialties, a person works from now on.
+    """
+    at_ms = opening.now_ms()
+    with opening.hub() as at, at.database.transaction() as connection:
+        there = people.find(connection, login)
+        chosen = there.specialties if specialties is None else tuple(sorted(set(filter(None, specialties))))
+        done = people.assign(connection, login, there.hub if hub is None else hub, chosen)
+        now = people.find(connection, login)
+        if done:
+            at.store.vault.note(connection, "person_assigned", people.as_noted(now), at_ms)
+    verdict = "assigned" if done else "unchanged"
+    if as_json:
+        console.document("hub.person/1", {"verdict": verdict, **_person_json(now)})
+    else:
+        console.text(f"{login} {verdict}")
 
 
 def disable_person(login: Annotated[str, typer.Argument(metavar="LOGIN")], yes: Yes = False) -> None:

@@ -43,7 +43,7 @@ def _read(desk: Desk, name: str) -> tuple[Queued, Chart]:
 
 
 def require_specialty(desk: Desk, row: Queued) -> None:
-    """A doctor sees the referrals of their specialties. Raises NotAllowed (``E_NOT_YOURS``)."""
+    """A doctor sees the referrals of their hospital and specialties. Raises NotAllowed (``E_NOT_YOURS``)."""
     consults.require_specialty(desk.person, row)
 
 

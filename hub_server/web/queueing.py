@@ -26,9 +26,15 @@ router = APIRouter()
 
 
 def rows_of(store: Store, doctor: Person) -> list[Queued]:
-    """What waits for a doctor of these specialties."""
+    """What waits for a doctor of this hospital and these specialties."""
     with store.database.transaction() as connection:
-        return charts.queue(connection, statuses=charts.WAITING, specialties=doctor.specialties, limit=ROWS_SHOWN)
+        return charts.queue(
+            connection,
+            statuses=charts.WAITING,
+            specialties=doctor.specialties,
+            hub=doctor.hub,
+            limit=ROWS_SHOWN,
+        )
 
 
 @router.get("/")

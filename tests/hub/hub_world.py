@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hub_server import nodes, vault
+from hub_server import facilities, vault
 from hub_server.database import Database
+from hub_server.facilities import Facility
 from hub_server.intake import Admitter
 from hub_server.store import Store
 from hub_server.sync_api import SyncEdge
@@ -42,9 +43,9 @@ class HubWorld:
         world.edge = SyncEdge(store, lambda: None, lambda: world.now_ms, bytes(8))
         return world
 
-    def facility(self, code: str) -> FacilityCode:
+    def facility(self, code: str, district: str = "", state: str = "", hub: str = "") -> FacilityCode:
         with self.database.transaction() as connection:
-            nodes.add_facility(connection, self.vault, code, f"Centre {code}", district="", state="", now_ms=NOW_MS)
+            facilities.add(connection, self.vault, Facility(code, f"Centre {code}", district, state, hub), NOW_MS)
         return FacilityCode(code)
 
     def node(self, facility: str) -> BareNode:

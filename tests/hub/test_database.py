@@ -180,13 +180,13 @@ def test_the_migrations_make_the_tables_that_are_written_down(database: Database
 
 
 FILL = """
-INSERT INTO facility SELECT 'F' || n, 'x', '', '', 0, '' FROM generate_series(1, 3000) n;
+INSERT INTO facility SELECT 'F' || n, 'x', '', '', 0, '', '' FROM generate_series(1, 3000) n;
 INSERT INTO feed SELECT 'F' || n, 20, '' FROM generate_series(1, 3000) n;
 INSERT INTO patient SELECT uuid_send(md5(n::text)::uuid), 'F' || n % 3000, '', 0 FROM generate_series(1, 20000) n;
 INSERT INTO subscription SELECT facility, patient, '', true, 0 FROM patient;
 INSERT INTO item SELECT facility, row_number() OVER (PARTITION BY facility), patient, patient, patient, 'case', 0, 0,
     '', '', '', 0, '' FROM patient;
-INSERT INTO referral SELECT facility, patient, patient, 'ent', 1, 'closed', 0 FROM patient;
+INSERT INTO referral SELECT facility, patient, patient, 'ent', 1, 'closed', 0, NULL, NULL, NULL, facility, '' FROM patient;
 INSERT INTO claim_lock SELECT facility, patient, patient, 0 FROM patient;
 INSERT INTO conflicted SELECT facility, patient, 'case', patient, 1, 0 FROM patient;
 INSERT INTO node SELECT patient, facility, '', '', '', '', 0, NULL, '', 0, 0, 0, '' FROM patient;

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hub_server import nodes, people, recovery, registry
+from hub_server import facilities, nodes, people, recovery, registry
 from hub_server.database import Database
+from hub_server.facilities import Facility
 from hub_server.ledger import Ledger
 from hub_server.people import Person, Role
 from hub_server.vault import Vault, load_or_make
@@ -120,7 +121,7 @@ def life(database: Database, vault: Vault) -> tuple[BareNode, BareNode]:
     """A facility, a doctor who was disabled, a node that works and one that was revoked, with notes in the ledger."""
     rao = Person(PersonId(b"p" * 16), "dr.rao", "Dr Rao", Role.DOCTOR, ("ent",), "MBBS", "KMC 1", NOW_MS)
     with database.transaction() as connection:
-        registry.add_facility(connection, vault, "HWC1", "Rampur", "Sehore", "MP", NOW_MS)
+        facilities.add(connection, vault, Facility("HWC1", "Rampur", "Sehore", "MP"), NOW_MS)
         people.add(connection, rao)
         vault.note(connection, "person", people.as_noted(rao), NOW_MS)
         people.disable(connection, "dr.rao", NOW_MS + 1)
