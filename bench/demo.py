@@ -335,7 +335,7 @@ REPLY: Final[dict[str, Any]] = {
         {"drug": "Amoxicillin 500 mg capsule", "dose": "1 capsule", "route": "oral", "frequency": "1-1-1", "days": 5}
     ],
     "follow_up_days": 3,
-    "mode": "text",
+    "mode": "video",
     "first": True,
 }
 

@@ -84,6 +84,12 @@ class Chart:
         return sorted(found, key=lambda one: _first(one).order)
 
     @property
+    def own(self) -> dict[str, Value]:
+        """What the patient's own record shows; empty where it has not arrived."""
+        found = (one for one in self.records if one.key.kind == "patient" and one.key.record == bytes(self.patient))
+        return next((one.view() for one in found), {})
+
+    @property
     def reply(self) -> Record | None:
         """The reply that counts."""
         return next((one for one in self.about("reply") if one.key.record == self.progress.reply), None)

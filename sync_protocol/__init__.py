@@ -16,6 +16,7 @@ is values and bytes. A map, in the order to read it:
     remarks     what is odd about a record, told beside it and altered by nobody                        §4
     documents   records as people and scripts write them (JSON), to and from writes
     exports     records, conflicts and referrals as people and scripts are shown them (JSON)
+    telemedicine  what a doctor may prescribe at a distance, and what a patient's allergies say to it
     unusual     values that are saved as they are, once a person has looked at them again
     words       marks a text that pages translate
     pages       what the centre's and the hub's pages share: templates, words of each language, forms, assets

@@ -169,6 +169,7 @@ PRESCRIPTION: Final = Field(
         _text("form"),
         _text("strength"),
         _text("advice", chars=1_000),
+        _text("allergy_reason", chars=1_000),
     ),
 )
 

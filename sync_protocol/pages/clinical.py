@@ -352,4 +352,6 @@ def prescription_line(line: Mapping[str, Value]) -> str:
     if isinstance(days, int):
         text += ", " + spoken().ngettext("%(num)s day", "%(num)s days", days) % {"num": spoken().number(days)}
     advice = line.get("advice")
-    return f"{text}. {advice}" if advice else text
+    text = f"{text}. {advice}" if advice else text
+    reason = line.get("allergy_reason")
+    return f"{text}. {said(N_('In spite of the allergy: %(reason)s'), reason=reason)}" if reason else text

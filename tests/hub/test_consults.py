@@ -13,7 +13,7 @@ import pytest
 
 from hub_server import audit, charts, consults, extracts, people
 from hub_server.charts import Chart, Conflict
-from hub_server.consults import Correction, Done
+from hub_server.consults import Correction, Done, LinesRefused
 from hub_server.extracts import Wanted
 from hub_server.people import Person, Role
 from hub_server.store import Entry
@@ -33,6 +33,7 @@ ANSWER: dict[str, Any] = {
     "mode": "text",
     "first": True,
 }
+LINE = {"dose": "1-0-1", "days": 5}
 
 
 @dataclass
@@ -311,6 +312,50 @@ def test_a_value_outside_the_schema_is_refused_and_nothing_is_claimed(ward: Ward
         ward.reply("rao", name, ANSWER | {"follow_up_days": 99_999})
     assert code_of(caught) == "E_INVALID_VALUE"
     assert ward.chart(name).progress.status is Status.RECEIVED
+
+
+def test_a_reply_keeps_to_the_telemedicine_rules_whoever_calls(ward: Ward, node: BareNode) -> None:
+    name, _ = ward.refer(node)
+
+    def signed(*drugs: str, **more: Any) -> Done:
+        return ward.reply("rao", name, ANSWER | {"prescription": [{"drug": one, **LINE} for one in drugs]} | more)
+
+    with pytest.raises(LinesRefused) as caught:
+        signed("Paracetamol", "Alprazolam 0.5 mg", "Enalapril")
+    assert [(one.line, one.code) for one in caught.value.objections] == [
+        (2, "E_DRUG_PROHIBITED"),
+        (3, "E_DRUG_NEEDS_VIDEO"),
+    ]
+    assert str(caught.value).startswith("Line 2: Alprazolam cannot be prescribed by telemedicine")
+    assert (caught.value.code, caught.value.field) == ("E_DRUG_PROHIBITED", "prescription")
+    assert (ward.chart(name).progress.status, ward.received(node)) == (Status.RECEIVED, [])  # refused whole
+    first = signed("Enalapril", mode="video")
+    assert first.record is not None
+    with pytest.raises(LinesRefused):
+        ward.reply(
+            "rao",
+            name,
+            ANSWER | {"prescription": [{"drug": "Tramadol", **LINE}]},
+            correction=Correction(first.record, "for the pain"),
+        )
+
+
+def test_a_drug_that_the_patient_is_allergic_to_needs_a_reason_which_stays_with_the_line(
+    ward: Ward, node: BareNode
+) -> None:
+    name, (patient, _, _) = ward.refer(node)
+    allergic = {"allergies/penicillin": {"present": True, "details": {"text": "Penicillin, lips swelled"}}}
+    ward.send(node, node.write("patient", allergic, record=patient.record))
+    line: dict[str, Any] = {"drug": "Amoxicillin 500 mg", **LINE}
+    with pytest.raises(LinesRefused) as caught:
+        ward.reply("rao", name, ANSWER | {"mode": "video", "prescription": [line]})
+    assert caught.value.code == "E_ALLERGY"
+    assert "lips" not in f"{caught.value} {caught.value.next_step}"
+    reasoned = line | {"allergy_reason": "Tolerated amoxicillin twice since."}
+    ward.reply("rao", name, ANSWER | {"mode": "video", "prescription": [reasoned]})
+    reply = ward.chart(name).reply
+    assert reply is not None
+    assert reply.view()["prescription"][0]["allergy_reason"] == "Tolerated amoxicillin twice since."
 
 
 @pytest.mark.parametrize(

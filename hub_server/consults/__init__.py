@@ -1,0 +1,42 @@
+"""The doctor's verbs: claim, give back, hand over, ask, reply, and resolving a conflict. (Queue and charts: `charts`.)
+
+    claiming    who has a referral: claim, release, hand_over; ask
+    replying    parse_answer, reply, corrections; the drugs' rules
+    settling    resolve
+    writing     what they share: who may, the transaction, the centre's directory
+
+A verb is one transaction: hold the patient, read, decide without effects, write, note. Repeating it repeats nothing.
+"""
+
+from __future__ import annotations
+
+from hub_server.consults.claiming import ask, claim, hand_over, keep_claim, release
+from hub_server.consults.replying import (
+    ANSWER_FIELDS,
+    MAX_ANSWER_BYTES,
+    Correction,
+    LinesRefused,
+    parse_answer,
+    reply,
+)
+from hub_server.consults.settling import Settled, resolve
+from hub_server.consults.writing import RANDOM_BYTES, Done, require_specialty
+
+__all__ = [
+    "ANSWER_FIELDS",
+    "MAX_ANSWER_BYTES",
+    "RANDOM_BYTES",
+    "Correction",
+    "Done",
+    "LinesRefused",
+    "Settled",
+    "ask",
+    "claim",
+    "hand_over",
+    "keep_claim",
+    "parse_answer",
+    "release",
+    "reply",
+    "require_specialty",
+    "resolve",
+]
