@@ -90,6 +90,7 @@ class Metrics:
         self.failures = Counter(
             "hub_admission_failures", "Passes that failed as a whole", ["error"], registry=self.registry
         )
+        self.sign_ins = Counter("hub_sign_ins", "Steps of signing in by verdict", ["verdict"], registry=self.registry)
         self.requests = Counter("hub_requests", "Requests", ["route", "status"], registry=self.registry)
         self.seconds = Histogram(
             "hub_request_seconds", "Time to answer", ["route"], buckets=_BUCKETS_S, registry=self.registry
@@ -110,6 +111,9 @@ class Metrics:
             already_held=done.already_held,
             quarantined=done.quarantined,
         )
+
+    def signed_in(self, verdict: str) -> None:
+        self.sign_ins.labels(verdict).inc()
 
     def failed(self, name: str) -> None:
         self.failures.labels(name).inc()
@@ -176,8 +180,8 @@ def make_app(hub: Hub) -> FastAPI:
     app = FastAPI(title="hub", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.include_router(make_router(edge, hub.store))
     _add_health(app, hub, metrics)
-    web.add_pages(app, hub.store, hub.now_ms, secure=hub.secure)
-    app.add_middleware(guards.Guard, apart=API, hosts=("*",) if hub.secure else ())
+    web.add_pages(app, hub.store, hub.now_ms, secure=hub.secure, counted=metrics.signed_in)
+    app.add_middleware(guards.Guard, broken=web.broken, apart=API, hosts=("*",) if hub.secure else ())
     app.add_middleware(_Counting, metrics=metrics, limit_s=hub.max_request_s)
     return app
 

@@ -1,10 +1,10 @@
 """The hub's clockwork: what is done by time and not by request. The only door to APScheduler.
 
-Four jobs: drop the sealed bytes of segments admitted long ago, and the databases that a restore set aside long ago;
-erase the patients whose erasure was held until a day that has come; and keep the log of the hub's own PostgreSQL within
-its bound. They run at the start and then four times a day; the first and the third in small commits, also on several
-hubs at once. A job that fails is logged by APScheduler, and
-tried again at its time.
+Five jobs: drop the sealed bytes of segments admitted long ago, and the databases that a restore set aside long ago;
+erase the patients whose erasure was held until a day that has come; drop the sessions that are over and the tries to
+sign in that are forgotten; and keep the log of the hub's own PostgreSQL within its bound. They run at the start and then
+four times a day; the first and the third in small commits, also on several hubs at once. A job that fails is logged by
+APScheduler, and tried again at its time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]  # it brings no types
 
-from hub_server import backup, erasure, registry
+from hub_server import backup, erasure, registry, sign_in
 from hub_server.pg_programs import bound_log
 from hub_server.store import Store
 
@@ -37,7 +37,13 @@ class Clockwork:
 
     def start(self) -> None:
         now = datetime.fromtimestamp(self._now_ms() / 1000, UTC)
-        for job in (self.drop_sealed, self.drop_set_aside, self.erase_due, self.bound_server_log):
+        for job in (
+            self.drop_sealed,
+            self.drop_set_aside,
+            self.erase_due,
+            self.drop_stale_sign_ins,
+            self.bound_server_log,
+        ):
             self._scheduler.add_job(
                 job,
                 "interval",
@@ -79,6 +85,11 @@ class Clockwork:
         if dropped:
             log.info("databases_dropped", databases=dropped)
         return dropped
+
+    def drop_stale_sign_ins(self) -> int:
+        """Returns how many sessions were dropped that had ended by themselves."""
+        with self._store.database.transaction() as connection:
+            return sign_in.drop_stale(connection, self._now_ms())
 
     def bound_server_log(self) -> bool:
         """Whether the log of the hub's own PostgreSQL had grown too long, and was shortened."""

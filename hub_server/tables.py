@@ -357,7 +357,8 @@ class Credential(SQLModel, table=True):
 
 class PendingSignIn(SQLModel, table=True):
     """Somebody gave the right password and owes the code. token_hash: SHA-256 of the token, which is stored nowhere.
-    password_ms: of the password that was given."""
+    password_ms: of the password that was given. totp_next: the secret of the second factor that the first sign-in sets
+    up, wrapped; empty for any other."""
 
     __tablename__ = "pending_sign_in"
     __table_args__ = (Index("pending_sign_in_person", "person"),)
@@ -366,6 +367,7 @@ class PendingSignIn(SQLModel, table=True):
     password_ms: int = Field(sa_column=_big())
     created_ms: int = Field(sa_column=_big())
     tries: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    totp_next: bytes = Field(default=b"", sa_column=_bytes())
 
 
 class SignInSession(SQLModel, table=True):

@@ -167,7 +167,7 @@ DOORS: Final[dict[str, frozenset[str]]] = {
     "apscheduler": frozenset({"hwc_node.scheduler", "hub_server.scheduler"}),
     "typer": frozenset({"hwc_node.cli", "hub_server.cli"}),
     "rich": frozenset({"hwc_node.cli", "hub_server.cli"}),
-    "segno": frozenset({"hwc_node.printing", "hwc_node.web", "hub_server.cli"}),
+    "segno": frozenset({"hwc_node.printing", "hwc_node.web", "hub_server.cli", "hub_server.web"}),
     "jinja2": frozenset({"sync_protocol.pages"}),
     "markupsafe": frozenset({"sync_protocol.pages"}),
     "babel": frozenset({"sync_protocol.pages"}),
@@ -327,6 +327,25 @@ def test_a_module_imports_only_from_lower_floors() -> None:
                 )
             elif floors[below] >= floors[room]:
                 wrong.append(f"{path_of(file)}:{line} {room} imports {below}, which is not below it")
+    holds(wrong)
+
+
+def test_the_steps_of_each_schema_are_one_chain() -> None:
+    """Two that were made at the same time would have one number, or one before: the later one is renumbered."""
+    wrong = []
+    for package in ("hwc_node", "hub_server"):
+        steps = sorted((ROOT / package / "migrations" / "versions").glob("[0-9]*.py"))
+        for number, file in enumerate(steps, 1):
+            said = dict(
+                re.findall(r'^(revision|down_revision) = "?(\w+)"?$', file.read_text(encoding="utf-8"), re.MULTILINE)
+            )
+            before = f"{number - 1:04}" if number > 1 else "None"
+            if (file.name[:4], said.get("revision"), said.get("down_revision")) != (
+                f"{number:04}",
+                file.name[:4],
+                before,
+            ):
+                wrong.append(f"{path_of(file)} is not step {number:04} behind {before}")
     holds(wrong)
 
 

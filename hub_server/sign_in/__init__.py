@@ -2,6 +2,7 @@
 
     begin(login, password) -> a pending token        `desk`: the steps, each counted and noted in the audit
     finish(pending, code)  -> a session's token      `passwords`: Argon2id; `second_factor`: TOTP (RFC 6238)
+    set_up(pending, password, code) -> the same      `first`: the first time, with what could go wrong
     session_of(token)      -> who is signed in       `sessions`; `credentials`: what people sign in with; `tries`
 
 Rules. Secrets are stored so that a database, or a backup of it, gives nobody away: hash and second factor are wrapped
@@ -16,18 +17,23 @@ It refuses to know pages, cookies and addresses' meaning; what a person may see 
 from __future__ import annotations
 
 from hub_server.sign_in.credentials import (
+    ONE_TIME_MS,
     Standing,
     confirm_totp,
     forget_password_before,
+    forget_totp,
     forget_totp_before,
+    give_totp,
     new_totp,
     rewrap,
     set_password,
     standings,
 )
 from hub_server.sign_in.desk import Pending, SignIn, drop_stale
+from hub_server.sign_in.first import SetUp
 from hub_server.sign_in.passwords import Hashed, Turns, make_password, one_time_password
 from hub_server.sign_in.refusals import Refused, SignInBusy, TryLater
+from hub_server.sign_in.second_factor import SERVICE_NAME, NewFactor
 from hub_server.sign_in.sessions import (
     IDLE_MS,
     SESSION_MS,
@@ -42,11 +48,15 @@ from hub_server.sign_in.sessions import (
 
 __all__ = [
     "IDLE_MS",
+    "ONE_TIME_MS",
+    "SERVICE_NAME",
     "SESSION_MS",
     "Hashed",
+    "NewFactor",
     "OpenSession",
     "Pending",
     "Refused",
+    "SetUp",
     "SignIn",
     "SignInBusy",
     "SignedIn",
@@ -57,7 +67,9 @@ __all__ = [
     "drop_stale",
     "end_all",
     "forget_password_before",
+    "forget_totp",
     "forget_totp_before",
+    "give_totp",
     "make_password",
     "new_totp",
     "one_time_password",

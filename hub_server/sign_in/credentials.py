@@ -3,6 +3,7 @@
 Each is bound to its person and its use, so that a row put in another's place opens nothing. Whatever replaces one ends
 the person's sessions, and stands in the ledger (that it happened, never what): a hub that is put back to before it
 forgets the old one, since it may have been replaced because somebody else knew it. The operator then gives a new one.
+(So it is too where the ledger had its line and the database then broke off: better asked again than let in.)
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from hub_server.people import Person
 from hub_server.sign_in import second_factor, sessions, tries
 from hub_server.sign_in.passwords import Cost, Hashed
 from hub_server.sign_in.refusals import wrong_code
+from hub_server.sign_in.second_factor import NewFactor
 from hub_server.vault import Vault
 from sync_protocol.change import PersonId
 from sync_protocol.errors import NeedsPerson
 from sync_protocol.words import N_
 
 ONE_TIME_MS: Final = 7 * 86_400_000  # a password on paper that is older was lost
+PENDING_MS: Final = 5 * 60_000  # between the password and the code
+MAX_CODES: Final = 5  # of one pending token
 _PASSWORD: Final = b"password\x00"
 _TOTP: Final = b"totp\x00"
 
@@ -44,11 +48,15 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a person has to sign in with, as an operator is shown it. sessions: how many stand open."""
+    """What a person has to sign in with, as they and the operator are shown it. must_change: it is a one-time password,
+    and is_too_old says that it does not count any more. sessions: how many stand open."""
 
     has_password: bool = False
     must_change: bool = False
+    is_too_old: bool = False
     has_second_factor: bool = False
+    password_ms: int = 0
+    second_factor_ms: int = 0
     sessions: int = 0
 
 
@@ -66,8 +74,6 @@ def set_password(
     must_change: bool = False,
 ) -> None:
     """From now on this is the password: all sessions end, and the tries are forgiven. must_change: at the first use."""
-    vault.note(connection, "password_set", {"login": person.login}, now_ms)
-    wrapped = vault.wrap_credential(made.hash, _PASSWORD + person.id)
     connection.execute(
         "INSERT INTO credential (person, password, salt, memory_kib, iterations, lanes, password_ms, must_change)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (person) DO UPDATE SET password = EXCLUDED.password,"
@@ -75,7 +81,7 @@ def set_password(
         " lanes = EXCLUDED.lanes, password_ms = EXCLUDED.password_ms, must_change = EXCLUDED.must_change",
         (
             person.id,
-            wrapped,
+            vault.wrap_credential(made.hash, _PASSWORD + person.id),
             made.salt,
             made.cost.memory_kib,
             made.cost.iterations,
@@ -87,6 +93,7 @@ def set_password(
     sessions.end_sessions(connection, person.id)
     tries.forget(connection, tries.of_login(vault, person.login))
     tries.forget(connection, tries.of_second_factor(vault, person))
+    vault.note(connection, "password_set", {"login": person.login}, now_ms)
     audit.note(connection, actor, "set password", "", person.id, now_ms)
 
 
@@ -109,29 +116,25 @@ def known(connection: Connection, vault: Vault, person: PersonId) -> Known | Non
 # -- the second factor -------------------------------------------------------------------------------------------------
 
 
-def new_totp(
-    connection: Connection,
-    vault: Vault,
-    person: Person,
-    issuer: str,
-    actor: str,
-    now_ms: int,
-    randomness: bytes,
-    *,
-    at_once: bool = False,
-) -> str:
-    """A new second factor's ``otpauth://`` address, for an authenticator. It holds the secret: show it, store it nowhere.
-
-    It counts from `confirm_totp` on, and until then the former one does; at_once: from now on, as for a telephone that
-    was lost. randomness: second_factor.SECRET_BYTES.
-    """
+def new_totp(connection: Connection, vault: Vault, person: Person, randomness: bytes) -> NewFactor:
+    """A new second factor, which counts from `confirm_totp` on; until then the former one does. randomness:
+    second_factor.SECRET_BYTES."""
     secret = randomness[: second_factor.SECRET_BYTES]
-    wrapped = vault.wrap_credential(secret, _TOTP + person.id)
-    connection.execute("INSERT INTO credential (person) VALUES (%s) ON CONFLICT DO NOTHING", (person.id,))
-    connection.execute("UPDATE credential SET totp_next = %s WHERE person = %s", (wrapped, person.id))
-    if at_once:
-        _take_next(connection, vault, person, 0, actor, now_ms)
-    return second_factor.uri(secret, person.login, issuer)
+    connection.execute(
+        "INSERT INTO credential (person, totp_next) VALUES (%s, %s)"
+        " ON CONFLICT (person) DO UPDATE SET totp_next = EXCLUDED.totp_next",
+        (person.id, vault.wrap_credential(secret, _TOTP + person.id)),
+    )
+    return second_factor.new_factor(secret, person.login)
+
+
+def give_totp(
+    connection: Connection, vault: Vault, person: Person, actor: str, now_ms: int, randomness: bytes
+) -> NewFactor:
+    """One that counts from now on, as for a telephone that was lost; all sessions end. randomness: SECRET_BYTES."""
+    secret = randomness[: second_factor.SECRET_BYTES]
+    set_totp(connection, vault, person, secret, 0, actor, now_ms)
+    return second_factor.new_factor(secret, person.login)
 
 
 def confirm_totp(
@@ -145,25 +148,51 @@ def confirm_totp(
         "SELECT totp_next FROM credential WHERE person = %s AND totp_next <> '' FOR UPDATE", (person.id,)
     ).fetchone()
     if row is None:
-        raise NeedsPerson(N_("No new second factor waits to be confirmed."), code="E_NO_NEW_FACTOR")
+        raise NeedsPerson(N_("No new second factor waits to be confirmed. Begin again."), code="E_NO_NEW_FACTOR")
     secret = vault.unwrap_credential(bytes(row[0]), _TOTP + person.id)
     step = second_factor.step_of(secret, code, 0, now_ms)
     if step is None:
         raise wrong_code()
-    _take_next(connection, vault, person, step, actor, now_ms, keep)
+    set_totp(connection, vault, person, secret, step, actor, now_ms, keep=keep)
 
 
-def _take_next(
-    connection: Connection, vault: Vault, person: Person, step: int, actor: str, now_ms: int, keep: bytes = b""
+def set_totp(
+    connection: Connection,
+    vault: Vault,
+    person: Person,
+    secret: bytes,
+    step: int,
+    actor: str,
+    now_ms: int,
+    *,
+    keep: bytes = b"",
 ) -> None:
-    vault.note(connection, "second_factor_set", {"login": person.login}, now_ms)
+    """This second factor counts from now on; all sessions end but the one named by keep. step: of its last used code."""
     connection.execute(
-        "UPDATE credential SET totp = totp_next, totp_ms = %s, totp_step = %s, totp_next = '' WHERE person = %s",
-        (now_ms, step, person.id),
+        "INSERT INTO credential (person, totp, totp_ms, totp_step) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (person) DO UPDATE SET totp = EXCLUDED.totp, totp_ms = EXCLUDED.totp_ms,"
+        " totp_step = EXCLUDED.totp_step, totp_next = ''",
+        (person.id, vault.wrap_credential(secret, _TOTP + person.id), now_ms, step),
     )
+    _replaced_totp(connection, vault, person, actor, "set second factor", now_ms, keep)
+
+
+def forget_totp(connection: Connection, vault: Vault, person: Person, actor: str, now_ms: int) -> None:
+    """From now on there is none, so that with a one-time password the person sets up one; all sessions end."""
+    connection.execute(
+        "UPDATE credential SET totp = '', totp_next = '', totp_ms = %s, totp_step = 0 WHERE person = %s",
+        (now_ms, person.id),
+    )
+    _replaced_totp(connection, vault, person, actor, "forget second factor", now_ms)
+
+
+def _replaced_totp(
+    connection: Connection, vault: Vault, person: Person, actor: str, verb: str, now_ms: int, keep: bytes = b""
+) -> None:
     sessions.end_sessions(connection, person.id, keep)
     tries.forget(connection, tries.of_second_factor(vault, person))
-    audit.note(connection, actor, "set second factor", "", person.id, now_ms)
+    vault.note(connection, "second_factor_set", {"login": person.login}, now_ms)
+    audit.note(connection, actor, verb, "", person.id, now_ms)
 
 
 def hold(connection: Connection, person: PersonId) -> int:
@@ -190,14 +219,22 @@ def take_code(connection: Connection, vault: Vault, person: PersonId, code: str,
 
 def standings(connection: Connection, now_ms: int) -> Mapping[PersonId, Standing]:
     """Of everybody who has anything."""
+    opened = sessions.count_open(connection, now_ms)
     rows = connection.execute(
-        "SELECT person, password <> '', must_change, totp <> '' FROM credential ORDER BY person"
+        "SELECT person, password <> '', must_change, totp <> '', password_ms, totp_ms FROM credential ORDER BY person"
     ).fetchall()
     found = {}
-    for name, has_password, must_change, has_totp in rows:
-        person = PersonId(bytes(name))
-        opened = len(sessions.sessions_of(connection, person, now_ms))
-        found[person] = Standing(has_password, must_change and has_password, has_totp, opened)
+    for name, has_password, must_change, has_totp, password_ms, totp_ms in rows:
+        person, one_time = PersonId(bytes(name)), must_change and has_password
+        found[person] = Standing(
+            has_password,
+            one_time,
+            one_time and now_ms - password_ms > ONE_TIME_MS,
+            has_totp,
+            password_ms,
+            totp_ms,
+            opened.get(person, 0),
+        )
     return found
 
 

@@ -2,13 +2,15 @@
 
     begin    count the try, hash, and on the right password hand out a pending token: 5 minutes, 5 codes, one purpose
     finish   a code of the second factor turns it into a session
+    set_up   the first time (`first`): their own password and a code of their new second factor do
     again    a code, when the last one is too old for what somebody is about to do
     change   another password: all other sessions end, and this one goes on under a new token
+    replace  another second factor: a code of the old one, then one of the new one; all other sessions end
 
 A refusal is returned from its transaction and raised behind it, so that what was counted and noted stays. Locks are
 taken in one order: the credential, the pending row, the sessions, the tries, the audit. Verdicts are words (`right`,
-`signed_in`, `refused`, `wrong_code`, `again`, `changed`, `too_soon`, `busy`), each logged and counted; no login and no
-address is.
+`signed_in`, `set_up`, `refused`, `wrong_code`, `again`, `changed`, `replaced`, `too_soon`, `busy`), each logged and
+counted; no login and no address is.
 """
 
 from __future__ import annotations
@@ -22,20 +24,20 @@ import structlog
 
 from hub_server import audit, people
 from hub_server.database import Connection, Database
-from hub_server.sign_in import credentials, passwords, refusals, sessions, tries
-from hub_server.sign_in.credentials import Known
+from hub_server.sign_in import credentials, first, passwords, refusals, second_factor, sessions, tries
+from hub_server.sign_in.credentials import MAX_CODES, PENDING_MS, Known
+from hub_server.sign_in.first import SetUp
 from hub_server.sign_in.passwords import Turns
 from hub_server.sign_in.refusals import Refused, SignInBusy, TryLater
+from hub_server.sign_in.second_factor import NewFactor
 from hub_server.sign_in.sessions import SignedIn
 from hub_server.vault import Vault
 from sync_protocol.change import PersonId
-from sync_protocol.errors import HealthSyncError, InvalidValue
+from sync_protocol.errors import HealthSyncError
 from sync_protocol.words import N_
 
-PENDING_MS: Final = 5 * 60_000
-MAX_CODES: Final = 5  # of one pending token
 MAX_PENDING: Final = 4  # of one person
-RANDOM_BYTES: Final = sessions.TOKEN_BYTES + passwords.SALT_BYTES
+RANDOM_BYTES: Final = sessions.TOKEN_BYTES + max(passwords.SALT_BYTES, second_factor.SECRET_BYTES)
 NOBODY: Final = "sign-in"  # as the audit names who is not known yet
 MAX_NOTED: Final = 1_000  # refusals an hour that stand in the audit; beyond, they are only counted
 _HOUR_MS: Final = 3_600_000
@@ -47,10 +49,11 @@ log = structlog.get_logger("hub.sign_in")
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The password was right. token: for `finish` alone."""
+    """The password was right. token: for `finish` alone, or where it is the first time for `set_up` alone."""
 
     token: str = field(repr=False)
     expires_ms: int
+    is_first: bool = False
 
 
 class SignIn:
@@ -102,11 +105,55 @@ class SignIn:
                 outcome = self._finish(connection, pending, code, now_ms, randomness)
             return _or_raise(outcome)
 
+    def setting_up(self, pending: str, now_ms: int) -> SetUp:
+        """What the first sign-in shows. Raises Refused (``E_BEGIN_AGAIN``)."""
+        with self._database.transaction() as connection:
+            found = first.find(connection, self._vault, pending, now_ms)
+        return _or_raise(found or refusals.begin_again())
+
+    def set_up(self, pending: str, password: str, code: str, now_ms: int, randomness: bytes) -> str:
+        """Their own password, and a code of the second factor that was shown: a session's token. randomness:
+        RANDOM_BYTES.
+
+        Raises Refused (``E_WRONG_CODE``, ``E_BEGIN_AGAIN``), InvalidValue (``E_WEAK_PASSWORD``, ``E_SAME_PASSWORD``),
+        SignInBusy.
+        """
+        with self._verdict("set_up"), self._turns.turn():
+            person = self.setting_up(pending, now_ms).person
+            passwords.check(password, person)
+            with self._database.transaction() as connection:
+                found = credentials.known(connection, self._vault, person.id)
+            if passwords.matches(password, found.hashed if found else None):
+                raise refusals.same_password()
+            made = passwords.make_password(password, person, randomness[sessions.TOKEN_BYTES :])
+            with self._database.transaction() as connection:
+                outcome = first.complete(connection, self._vault, pending, made, code, now_ms, randomness)
+                if isinstance(outcome, Refused):
+                    self._note_refusal(connection, "refuse second factor", person.id, now_ms)
+            return _or_raise(outcome)
+
     def again(self, token: str, code: str, now_ms: int) -> None:
         """The second factor once more. Raises Refused (``E_WRONG_CODE``, ``E_SIGNED_OUT``, ``E_TRY_LATER``)."""
         with self._verdict("again"):
             with self._database.transaction() as connection:
                 outcome = self._again(connection, token, code, now_ms)
+            _or_raise(outcome)
+
+    def begin_replacing(self, token: str, code: str, now_ms: int, randomness: bytes) -> NewFactor:
+        """A new second factor, for whoever gives a code of the old one; it counts from `replace` on. randomness:
+        RANDOM_BYTES. Raises what `again` does."""
+        self.again(token, code, now_ms)
+        with self._database.transaction() as connection:
+            here = self._signed_in(connection, token, now_ms)
+            return credentials.new_totp(connection, self._vault, here.person, randomness)
+
+    def replace(self, token: str, code: str, now_ms: int) -> None:
+        """The new second factor counts from now on, since this code is of it. The old one must have been given in the
+        last minutes. Raises Refused (``E_WRONG_CODE``, ``E_BEGIN_AGAIN``, ``E_SIGNED_OUT``, ``E_TRY_LATER``) or
+        NeedsPerson (``E_NO_NEW_FACTOR``)."""
+        with self._verdict("replaced"):
+            with self._database.transaction() as connection:
+                outcome = self._replace(connection, token, code, now_ms)
             _or_raise(outcome)
 
     def change_password(self, token: str, old: str, new: str, now_ms: int, randomness: bytes) -> str:
@@ -119,14 +166,15 @@ class SignIn:
         with self._verdict("changed"), self._turns.turn():
             with self._database.transaction() as connection:
                 here = self._signed_in(connection, token, now_ms)
+                passwords.check(new, here.person)  # what is refused for itself is no try
+                if new == old:
+                    raise refusals.same_password()
                 found = credentials.known(connection, self._vault, here.person.id)
                 tries.count(connection, [tries.of_second_factor(self._vault, here.person)], now_ms)
             if not passwords.matches(old, found.hashed if found else None):
                 with self._database.transaction() as connection:
                     self._note_refusal(connection, "refuse password", here.person.id, now_ms)
                 raise Refused(N_("The old password is not right."), code="E_WRONG_OLD_PASSWORD")
-            if new == old:
-                raise InvalidValue(N_("This is the old password."), field="password", code="E_SAME_PASSWORD")
             made = passwords.make_password(new, here.person, randomness[sessions.TOKEN_BYTES :])
             with self._database.transaction() as connection:
                 held_ms = credentials.hold(connection, here.person.id)
@@ -149,19 +197,23 @@ class SignIn:
     def _pending(self, connection: Connection, found: Known, now_ms: int, randomness: bytes) -> Pending | Refused:
         if found.is_too_old(now_ms):
             return refusals.one_time_too_old()
-        if not found.has_totp:
+        is_first = first.applies(found)
+        if not found.has_totp and not is_first:
             return refusals.no_second_factor()
-        token = sessions.make_token(randomness)
+        token, secret = sessions.make_token(randomness), b""
+        if is_first:
+            secret = first.wrapped_secret(self._vault, found.person, token, randomness[sessions.TOKEN_BYTES :])
         connection.execute(
             "DELETE FROM pending_sign_in WHERE token_hash IN (SELECT token_hash FROM pending_sign_in WHERE person = %s"
             " ORDER BY created_ms DESC OFFSET %s)",
             (found.person, MAX_PENDING - 1),
         )
         connection.execute(
-            "INSERT INTO pending_sign_in (token_hash, person, password_ms, created_ms, tries) VALUES (%s, %s, %s, %s, 0)",
-            (sessions.hash_of(token), found.person, found.password_ms, now_ms),
+            "INSERT INTO pending_sign_in (token_hash, person, password_ms, created_ms, tries, totp_next)"
+            " VALUES (%s, %s, %s, %s, 0, %s)",
+            (sessions.hash_of(token), found.person, found.password_ms, now_ms, secret),
         )
-        return Pending(token, now_ms + PENDING_MS)
+        return Pending(token, now_ms + (first.SET_UP_MS if is_first else PENDING_MS), is_first)
 
     def _finish(self, connection: Connection, pending: str, code: str, now_ms: int, randomness: bytes) -> str | Refused:
         name = sessions.hash_of(pending)
@@ -172,7 +224,7 @@ class SignIn:
         password_ms = credentials.hold(connection, owner)
         row = connection.execute(
             "UPDATE pending_sign_in SET tries = tries + 1 WHERE token_hash = %s AND password_ms = %s AND tries < %s"
-            " AND created_ms BETWEEN %s AND %s RETURNING tries",
+            " AND totp_next = '' AND created_ms BETWEEN %s AND %s RETURNING tries",
             (name, password_ms, MAX_CODES, now_ms - PENDING_MS, now_ms + sessions.SKEW_MS),
         ).fetchone()
         person = people.by_id(connection, [owner]).get(owner)
@@ -201,6 +253,21 @@ class SignIn:
         sessions.given_again(connection, here.session, now_ms)
         tries.forget(connection, subject)
         audit.note(connection, here.person.actor, "give second factor", "", here.person.id, now_ms)
+        return None
+
+    def _replace(self, connection: Connection, token: str, code: str, now_ms: int) -> Refused | None:
+        here = self._signed_in(connection, token, now_ms)
+        if not here.is_fresh(now_ms):
+            return refusals.begin_again()
+        credentials.hold(connection, here.person.id)
+        tries.count(connection, [tries.of_second_factor(self._vault, here.person)], now_ms)
+        try:
+            credentials.confirm_totp(
+                connection, self._vault, here.person, code, here.person.actor, now_ms, keep=here.session
+            )
+        except Refused as refused:
+            self._note_refusal(connection, "refuse second factor", here.person.id, now_ms)
+            return refused
         return None
 
     def _signed_in(self, connection: Connection, token: str, now_ms: int) -> SignedIn:
@@ -249,6 +316,6 @@ def _or_raise(outcome: Outcome | Refused) -> Outcome:
 
 def drop_stale(connection: Connection, now_ms: int) -> int:
     """Remove sessions and pending tokens that are over, and tries that are forgotten; how many sessions."""
-    connection.execute("DELETE FROM pending_sign_in WHERE created_ms < %s", (now_ms - PENDING_MS,))
+    first.drop_over(connection, now_ms)
     tries.drop_forgotten(connection, now_ms)
     return sessions.drop_over(connection, now_ms)

@@ -63,9 +63,10 @@ class Hashed:
     cost: Cost
 
 
-def make_password(password: str, person: Person, salt: bytes) -> Hashed:
-    """The hash of a new password. salt: SALT_BYTES. Raises InvalidValue (``E_WEAK_PASSWORD``)."""
-    _check(password, person)
+def make_password(password: str, person: Person, randomness: bytes) -> Hashed:
+    """The hash of a new password. randomness: SALT_BYTES. Raises InvalidValue (``E_WEAK_PASSWORD``)."""
+    check(password, person)
+    salt = randomness[:SALT_BYTES]
     return Hashed(_derive(_bytes_of(password), salt, NEW_COST), salt, NEW_COST)
 
 
@@ -86,7 +87,8 @@ def one_time_password(randomness: bytes) -> str:
     return "-".join(text[at : at + 4] for at in range(0, len(text), 4))
 
 
-def _check(password: str, person: Person) -> None:
+def check(password: str, person: Person) -> None:
+    """Raises InvalidValue (``E_WEAK_PASSWORD``)."""
     text = unicodedata.normalize("NFC", password[: MAX_PASSWORD_BYTES + 1])
     names = {person.login.casefold(), person.login.partition("@")[0].casefold(), person.name.casefold()}
     reason = ""

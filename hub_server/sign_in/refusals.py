@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sync_protocol.errors import NeedsPerson, OurFault
+from sync_protocol.errors import InvalidValue, NeedsPerson, OurFault
 from sync_protocol.words import N_
 
 
@@ -48,11 +48,16 @@ def signed_out() -> Refused:
     return Refused(N_("You are signed out. Sign in again."), code="E_SIGNED_OUT")
 
 
+def same_password() -> InvalidValue:
+    return InvalidValue(N_("This is the old password."), field="password", code="E_SAME_PASSWORD")
+
+
 def no_second_factor() -> Refused:
+    """Their own password, and no second factor: the hub was put back, or the telephone was lost."""
     return Refused(
-        N_("No second factor is set up for you yet. Ask the hub's operator."),
+        N_("You have no second factor any more. Ask the hub's operator for a one-time password."),
         code="E_NO_SECOND_FACTOR",
-        next_step="hub people second-factor LOGIN",
+        next_step="hub people password LOGIN",
     )
 
 
@@ -60,5 +65,5 @@ def one_time_too_old() -> Refused:
     return Refused(
         N_("This one-time password is too old. Ask the hub's operator for another one."),
         code="E_ONE_TIME_TOO_OLD",
-        next_step="hub people password LOGIN --one-time",
+        next_step="hub people password LOGIN",
     )

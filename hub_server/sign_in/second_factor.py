@@ -6,9 +6,11 @@ returned, so that whoever stores it can refuse to take a step twice.
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 import unicodedata
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA1
@@ -18,12 +20,27 @@ SECRET_BYTES: Final = 20  # what RFC 4226 recommends, and every authenticator ta
 STEP_S: Final = 30
 DIGITS: Final = 6
 STEPS_ASIDE: Final = 1
+SERVICE_NAME: Final = "Health Sync"  # under which authenticators list it
+_GROUP_CHARS: Final = 4
 _CODE: Final = re.compile(r"[0-9]{6}")
 
 
-def uri(secret: bytes, login: str, issuer: str) -> str:
-    """``otpauth://…``, for an authenticator to read from a QR code. It holds the secret."""
-    return _totp(secret).get_provisioning_uri(login, issuer)
+@dataclass(frozen=True, slots=True)
+class NewFactor:
+    """What an authenticator is given; both hold the secret: show them once, store them nowhere.
+
+    uri: ``otpauth://…``, for a QR code. letters: the secret in base32, in groups of four, to be typed.
+    """
+
+    uri: str = field(repr=False)
+    letters: str = field(repr=False)
+
+
+def new_factor(secret: bytes, login: str) -> NewFactor:
+    """secret: SECRET_BYTES."""
+    text = base64.b32encode(secret).decode()
+    letters = " ".join(text[at : at + _GROUP_CHARS] for at in range(0, len(text), _GROUP_CHARS))
+    return NewFactor(_totp(secret).get_provisioning_uri(login, SERVICE_NAME), letters)
 
 
 def step_of(secret: bytes, code: str, last_step: int, now_ms: int) -> int | None:

@@ -53,7 +53,7 @@ class SignedIn:
 
     def holds_csrf(self, given: str) -> bool:
         """Whether a form came from a page of this session."""
-        return hmac.compare_digest(self.csrf.encode(), given[:200].encode("utf-8", "replace"))
+        return is_csrf(self.csrf, given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,25 @@ class OpenSession:
     used_ms: int
     second_factor_ms: int
 
+    @property
+    def ends_ms(self) -> int:
+        """At the latest."""
+        return self.created_ms + SESSION_MS
+
 
 def make_token(randomness: bytes) -> str:
     """randomness: TOKEN_BYTES."""
     return base64.urlsafe_b64encode(randomness[:TOKEN_BYTES]).rstrip(b"=").decode()
+
+
+def csrf_of(token: str) -> str:
+    """What a form carries to prove that it is of a page that this token opened."""
+    return hmac.digest(token.encode(), _CSRF_LABEL, "sha256").hex()
+
+
+def is_csrf(expected: str, given: str) -> bool:
+    """In constant time."""
+    return hmac.compare_digest(expected.encode(), given[:200].encode("utf-8", "replace"))
 
 
 def hash_of(token: str) -> bytes | None:
@@ -121,8 +136,7 @@ def session_of(connection: Connection, token: str, now_ms: int, *, touch: bool =
     if touch and now_ms - used_ms >= TOUCH_MS:
         connection.execute("UPDATE session SET used_ms = %s WHERE token_hash = %s", (now_ms, name))
     who = people.by_id(connection, [PersonId(bytes(person))])[PersonId(bytes(person))]
-    csrf = hmac.digest(token.encode(), _CSRF_LABEL, "sha256").hex()
-    return SignedIn(who, name, csrf, created_ms, used_ms, second_factor_ms, must_change)
+    return SignedIn(who, name, csrf_of(token), created_ms, used_ms, second_factor_ms, must_change)
 
 
 def sessions_of(connection: Connection, person: PersonId, now_ms: int) -> list[OpenSession]:
@@ -133,6 +147,14 @@ def sessions_of(connection: Connection, person: PersonId, now_ms: int) -> list[O
         {"person": person, **_limits(now_ms)},
     ).fetchall()
     return [OpenSession(bytes(name), *times) for name, *times in rows]
+
+
+def count_open(connection: Connection, now_ms: int) -> dict[PersonId, int]:
+    """How many sessions each person has open, of those who have any."""
+    rows = connection.execute(
+        f"SELECT s.person, count(*) FROM session s WHERE {_ALIVE} GROUP BY s.person", _limits(now_ms)
+    ).fetchall()
+    return {PersonId(bytes(person)): count for person, count in rows}
 
 
 def given_again(connection: Connection, session: bytes, now_ms: int) -> None:

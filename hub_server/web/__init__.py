@@ -13,33 +13,39 @@ from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from hub_server.sign_in import SignIn
+from hub_server.sign_in import SERVICE_NAME, SignIn
 from hub_server.store import Store
-from hub_server.web import cases, faults, guards, queueing, service, signing_in
-from hub_server.web.desk import SIGN_IN, MustChange, NotSignedIn, Place, words_of
+from hub_server.web import account, cases, faults, guards, queueing, service, signing_in
+from hub_server.web.desk import SIGN_IN, MustChange, NotSignedIn, Place, WrongRole, found_signed_in, framed, words_of
 from sync_protocol.documents import id_text
 from sync_protocol.errors import HealthSyncError
 from sync_protocol.pages import assets, clinical, language
 from sync_protocol.pages.rendering import Renderer
 from sync_protocol.words import N_
 
-SERVICE_NAME: Final = "Health Sync"
-PARTS: Final = (signing_in, queueing, cases, service)
+PARTS: Final = (signing_in, account, queueing, cases, service)
 
 log = structlog.get_logger("hub.web")
 
 
-def add_pages(app: FastAPI, store: Store, now_ms: Callable[[], int], *, secure: bool) -> None:
-    """secure: the pages are reached by HTTPS only, through a proxy. Raises OurFault (``E_NO_ASSETS``)."""
+def add_pages(
+    app: FastAPI, store: Store, now_ms: Callable[[], int], *, secure: bool, counted: Callable[[str], None]
+) -> None:
+    """secure: the pages are reached by HTTPS only, through a proxy. counted: is called with each verdict of the sign-in.
+
+    Raises OurFault (``E_NO_ASSETS``).
+    """
     assets.assets()
-    app.state.place = Place(store, SignIn(store.database, store.vault), now_ms, secure)
+    app.state.place = Place(store, SignIn(store.database, store.vault, counted), now_ms, secure)
     app.state.renderer = Renderer(
         "hub_server.web",
         {
             "service_name": SERVICE_NAME,
+            "role_words": account.ROLE_WORDS,
             "asset": assets.address,
             "languages": language.LANGUAGES,
             "clinical": clinical,
@@ -51,19 +57,24 @@ def add_pages(app: FastAPI, store: Store, now_ms: Callable[[], int], *, secure: 
         app.include_router(part.router)
     app.add_exception_handler(NotSignedIn, _to_the_sign_in)
     app.add_exception_handler(MustChange, _to_the_password)
+    app.add_exception_handler(WrongRole, _wrong_role)
     app.add_exception_handler(HealthSyncError, _refused)
     app.add_exception_handler(HTTPException, _not_there)
-    app.add_exception_handler(Exception, _broken)
+    app.add_exception_handler(RequestValidationError, _no_such_page)
 
 
 def _to_the_sign_in(request: Request, _error: Exception) -> Response:
+    return _to(request, SIGN_IN)
+
+
+def _to_the_password(request: Request, _error: Exception) -> Response:
+    return _to(request, signing_in.CHANGE)
+
+
+def _to(request: Request, path: str) -> Response:
     if request.headers.get("hx-request"):
-        return Response(status_code=204, headers={"hx-redirect": SIGN_IN})
-    return RedirectResponse(SIGN_IN, 303)
-
-
-def _to_the_password(_request: Request, _error: Exception) -> Response:
-    return RedirectResponse(signing_in.CHANGE, 303)
+        return Response(status_code=204, headers={"hx-redirect": path})
+    return RedirectResponse(path, 303)
 
 
 def _refused(request: Request, error: Any) -> Response:
@@ -71,13 +82,26 @@ def _refused(request: Request, error: Any) -> Response:
     return _told(request, faults.status_of(error), lambda: faults.said_of(error))
 
 
+def _wrong_role(request: Request, error: Any) -> Response:
+    """Friendly: they did nothing wrong, and what they have stands in the frame around it."""
+    log.warning("refused", code=error.code)
+    return _told(request, 403, lambda: faults.said_of(error), title=N_("Not one of your pages"))
+
+
 def _not_there(request: Request, error: Any) -> Response:
-    missing = error.status_code in (404, 405)
-    text = N_("There is no such page.") if missing else N_("This cannot be done.")
-    return _told(request, error.status_code, lambda: language.said(text))
+    if not hasattr(request.state, "nonce"):
+        return PlainTextResponse("not found\n", error.status_code)  # a program asked, no browser
+    if error.status_code in (404, 405):
+        return _no_such_page(request, error)
+    return _told(request, error.status_code, lambda: language.said(N_("This cannot be done.")))
 
 
-def _broken(request: Request, error: Exception) -> Response:
+def _no_such_page(request: Request, _error: Exception) -> Response:
+    """Also for a path that is none by what stands in it: what stands there is not told again."""
+    return _told(request, 404, lambda: language.said(N_("There is no such page.")))
+
+
+def broken(request: Request, error: Exception) -> Response:
     """A mistake of this program. Its text may quote a person, so only its type and place are logged."""
     frames = traceback.extract_tb(error.__traceback__)
     at = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
@@ -85,10 +109,10 @@ def _broken(request: Request, error: Exception) -> Response:
     return _told(request, 500, lambda: language.said(N_("Something went wrong in this program. [E_BUG]")))
 
 
-def _told(request: Request, status: int, text: Callable[[], str]) -> Response:
-    words = words_of(request)
+def _told(request: Request, status: int, text: Callable[[], str], title: str = N_("This did not work")) -> Response:
+    words, signed = words_of(request), found_signed_in(request)
     with language.speaking(words):
-        said = text()
+        said, heading = text(), language.said(title)
     renderer: Renderer = request.app.state.renderer
-    page = renderer.page("told", words, nonce=getattr(request.state, "nonce", ""), said=said, csrf="")
+    page = renderer.page("told", words, said=said, heading=heading, **framed(request, signed))
     return HTMLResponse(page, status)

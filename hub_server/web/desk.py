@@ -1,8 +1,9 @@
 """What a page's function of the hub works with: who is signed in, the store, and a way to answer.
 
 Rules. Each page says which roles may see it; everybody else is refused, and who is not signed in is sent to the sign-in.
-A form counts only with its session's own secret in it. What the hub reads of a patient for a page is in the audit before
-the page is made: that is the charts' affair. A saved form answers with a redirect.
+The session is read once for a request. What a page asks for by itself keeps no session alive. A form counts only with its
+session's own secret in it. What the hub reads of a patient for a page is in the audit before the page is made: that is
+the charts' affair. A saved form answers with a redirect.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hub_server.people import Person, Role
 from hub_server.sign_in import SignedIn, SignIn
 from hub_server.store import Store
 from hub_server.web import faults, guards
+from hub_server.web.cookies import LANGUAGE, SESSION, Cookies
 from sync_protocol.change import RecordId
 from sync_protocol.documents import parse_id
 from sync_protocol.errors import HealthSyncError, NotAllowed
@@ -32,13 +34,14 @@ from sync_protocol.pages.language import Words
 from sync_protocol.pages.rendering import Renderer
 from sync_protocol.words import N_
 
-COOKIE: Final = "hub_session"
-LANGUAGE_COOKIE: Final = "language"
 CSRF: Final = "csrf"
 SIGN_IN: Final = "/sign-in"
 RANDOM_BYTES: Final = 64  # what the most demanding verb takes; each takes what it needs
 
 log = structlog.get_logger("hub.web")
+
+
+Sent = Annotated[Form, Depends(guards.form_of)]
 
 
 class MustChange(Exception):
@@ -49,6 +52,12 @@ class NotSignedIn(Exception):
     """Somebody who is not signed in asks for a page."""
 
 
+class WrongRole(NotAllowed):
+    """A page that this person's role does not have."""
+
+    default_code = "E_NOT_YOURS"
+
+
 @dataclass
 class Place:
     """What all pages of one hub share. secure: the pages are reached by HTTPS only."""
@@ -57,6 +66,10 @@ class Place:
     sign_in: SignIn
     now_ms: Callable[[], int]
     secure: bool
+
+    @property
+    def cookies(self) -> Cookies:
+        return Cookies(self.secure)
 
 
 @dataclass
@@ -91,7 +104,7 @@ class Desk:
 
     @property
     def token(self) -> str:
-        return self.request.cookies.get(COOKIE, "")
+        return self.place.cookies.read(self.request, SESSION)
 
     def randomness(self) -> bytes:
         return os.urandom(RANDOM_BYTES)
@@ -100,10 +113,7 @@ class Desk:
         now_ms = self.now_ms
         common: dict[str, Any] = {
             "place": "",
-            "person": self.person,
-            "csrf": self.signed.csrf,
-            "nonce": self.request.state.nonce,
-            "path": self.request.url.path,
+            **framed(self.request, self.signed),
             "now_ms": now_ms,
             "today": self.today,
             "errors": getattr(values.get("form"), "errors", {}),
@@ -127,8 +137,18 @@ class Desk:
         return True
 
 
+def framed(request: Request, signed: SignedIn | None) -> dict[str, Any]:
+    """What the frame around each page needs. signed: None for a page of nobody in particular."""
+    return {
+        "person": signed.person if signed is not None else None,
+        "csrf": signed.csrf if signed is not None else "",
+        "nonce": getattr(request.state, "nonce", ""),
+        "path": request.url.path,
+    }
+
+
 def words_of(request: Request) -> Words:
-    chosen = language.choose(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language"))
+    chosen = language.choose(request.cookies.get(LANGUAGE), request.headers.get("accept-language"))
     return language.words_of(chosen)
 
 
@@ -137,22 +157,32 @@ def place_of(request: Request) -> Place:
     return found
 
 
-def _signed_in(request: Request) -> SignedIn:
+def found_signed_in(request: Request) -> SignedIn | None:
+    """Who was found to be signed in when this request came; None also for a page that did not ask."""
+    found: SignedIn | None = getattr(request.state, "signed", None)
+    return found
+
+
+def _signed_in(request: Request, *, touch: bool = True) -> SignedIn:
+    found = found_signed_in(request)
+    if found is not None:
+        return found
     place = place_of(request)
-    token = request.cookies.get(COOKIE, "")
+    token = place.cookies.read(request, SESSION)
     with place.store.database.transaction() as connection:
-        signed = sign_in.session_of(connection, token, place.now_ms()) if token else None
+        signed = sign_in.session_of(connection, token, place.now_ms(), touch=touch) if token else None
     if signed is None:
         raise NotSignedIn
+    request.state.signed = signed
     return signed
 
 
-def _desk(request: Request, roles: frozenset[Role], *, changing: bool = False) -> Desk:
-    signed = _signed_in(request)
+def _desk(request: Request, roles: frozenset[Role], *, changing: bool = False, touch: bool = True) -> Desk:
+    signed = _signed_in(request, touch=touch)
     if signed.must_change and not changing:
         raise MustChange
     if signed.person.role not in roles:
-        raise NotAllowed(N_("Your role does not have this page."), code="E_NOT_YOURS")
+        raise WrongRole(N_("Your role does not have this page."))
     return Desk(place_of(request), request, signed, request.app.state.renderer)
 
 
@@ -160,27 +190,31 @@ def doctor_at_work(request: Request) -> Desk:
     return _desk(request, frozenset({Role.DOCTOR}))
 
 
-def overseer_at_work(request: Request) -> Desk:
-    """Whoever may see numbers: nothing of a single patient."""
+def doctor_watching(request: Request) -> Desk:
+    """For what an open page asks for by itself: nobody need be there, so the session goes on resting."""
+    return _desk(request, frozenset({Role.DOCTOR}), touch=False)
+
+
+def anyone_at_work(request: Request) -> Desk:
+    """Whoever is signed in. What such a page shows is nothing of a single patient, or the person's own."""
     return _desk(request, frozenset(Role))
 
 
-def anyone(request: Request) -> Desk:
+def anyone_changing(request: Request) -> Desk:
     """Whoever is signed in, also with a one-time password."""
     return _desk(request, frozenset(Role), changing=True)
 
 
 def address_of(request: Request) -> str:
-    """Whence a request comes, to count tries by: the proxy's word where there is one, since it stands in front."""
-    forwarded = request.headers.get("x-forwarded-for", "") if place_of(request).secure else ""
-    return forwarded.rpartition(",")[2].strip() or (request.client.host if request.client else "")
+    """Whence a request comes, to count tries by: what the proxy says last, where there is one; who asks writes the rest."""
+    forwarded = request.headers.getlist("x-forwarded-for") if place_of(request).secure else []
+    last = forwarded[-1].rpartition(",")[2].strip() if forwarded else ""
+    return last or (request.client.host if request.client else "")
 
 
-async def posted(request: Request) -> Form:
+def posted(request: Request, form: Sent) -> Form:
     """A form of who is signed in. Raises NotSignedIn for a form that is not of this session."""
-    form = await guards.form_of(request)
-    signed = _signed_in(request)
-    if not signed.holds_csrf(form.value(CSRF)):
+    if not _signed_in(request).holds_csrf(form.value(CSRF)):
         raise NotSignedIn
     return form
 
@@ -191,6 +225,8 @@ def record_in(text: str) -> RecordId:
 
 
 Doctor = Annotated[Desk, Depends(doctor_at_work)]
-Overseer = Annotated[Desk, Depends(overseer_at_work)]
-Anyone = Annotated[Desk, Depends(anyone)]
+DoctorWatching = Annotated[Desk, Depends(doctor_watching)]
+Anyone = Annotated[Desk, Depends(anyone_at_work)]
+AnyoneChanging = Annotated[Desk, Depends(anyone_changing)]
+Overseer = Anyone  # numbers are for every role
 Posted = Annotated[Form, Depends(posted)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from fastapi import Response
+
 from sync_protocol.errors import HealthSyncError, InvalidValue, NeedsPerson, NotAllowed, OurFault, TheirBytes
 from sync_protocol.pages.language import said
 from sync_protocol.words import N_
@@ -35,3 +37,17 @@ def status_of(error: HealthSyncError) -> int:
         return 413
     kinds = ((NotAllowed, 403), (InvalidValue, 422), (NeedsPerson, 409), (TheirBytes, 400), (OurFault, 503))
     return next((status for kind, status in kinds if isinstance(error, kind)), 500)
+
+
+def status_of_sign_in(error: HealthSyncError) -> int:
+    """The same for a step of signing in, where a refusal is like any other form that has to be sent again."""
+    if error.code == "E_TRY_LATER":
+        return 429
+    return 422 if isinstance(error, NeedsPerson) else status_of(error)
+
+
+def with_retry(response: Response, error: HealthSyncError) -> Response:
+    """With when to come again, where that is known."""
+    if retry_after_s := getattr(error, "retry_after_s", 0):
+        response.headers["retry-after"] = str(retry_after_s)
+    return response

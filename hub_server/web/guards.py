@@ -6,7 +6,7 @@ The rules are `sync_protocol.pages.guarding`; here they are carried out. A body 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
@@ -25,41 +25,73 @@ from sync_protocol.pages.guarding import (
     NONCE_BYTES,
     NOT_KEPT,
     is_here,
+    is_ours,
     policy,
 )
 
 
 class Guard:
-    """ASGI: refuses foreign hosts, gives each request its nonce and each answer its headers.
+    """ASGI: refuses foreign hosts and other sites' forms, gives each request its nonce and each answer its headers.
 
-    apart: paths that are no pages. hosts: further names of this machine; ``*`` where a proxy's certificate vouches.
+    broken: the answer where a page failed; it is guarded like any other, and the error goes on to the server's log.
+    apart: paths that are no pages, and with a slash at the end all below. hosts: further names of this machine; ``*``
+    where a proxy's certificate vouches.
     """
 
-    def __init__(self, app: ASGIApp, apart: Sequence[str] = (), hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        broken: Callable[[Request, Exception], Response],
+        apart: Sequence[str] = (),
+        hosts: Sequence[str] = (),
+    ) -> None:
         self._app = app
+        self._broken = broken
         self._apart = tuple(apart)
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(self._apart):
+        if scope["type"] != "http" or self._is_apart(scope["path"]):
             await self._app(scope, receive, send)
             return
-        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-        if not is_here(host, self._hosts):
-            await PlainTextResponse("This is not that host.\n", status_code=421)(scope, receive, send)
-            return
-        nonce = secrets.token_urlsafe(NONCE_BYTES)
+        nonce, begun = secrets.token_urlsafe(NONCE_BYTES), False
         scope.setdefault("state", {})["nonce"] = nonce
 
         async def guarded(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
                 headers.setdefault("content-security-policy", policy(nonce))
                 headers.setdefault("cache-control", NOT_KEPT)
             await send(message)
 
-        await self._app(scope, receive, guarded)
+        refused = self._refused(scope)
+        if refused is not None:
+            await refused(scope, receive, guarded)
+            return
+        try:
+            await self._app(scope, receive, guarded)
+        except Exception as error:
+            if not begun:
+                await self._broken(Request(scope), error)(scope, receive, guarded)
+            raise
+
+    def _is_apart(self, path: str) -> bool:
+        return any(path.startswith(one) if one.endswith("/") else path == one for one in self._apart)
+
+    def _refused(self, scope: Scope) -> Response | None:
+        if not is_here(_header(scope, b"host"), self._hosts):
+            return PlainTextResponse("This is not that host.\n", status_code=421)
+        if not is_ours(scope["method"], _header(scope, b"sec-fetch-site")):
+            return PlainTextResponse("This form is not from here.\n", status_code=403)
+        return None
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    """The first of that name; empty where there is none."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
 
 
 async def form_of(request: Request) -> Form:

@@ -13,9 +13,9 @@ from starlette.concurrency import run_in_threadpool
 
 from hub_server import charts, consults
 from hub_server.charts import Queued
-from hub_server.people import Person
+from hub_server.people import Person, Role
 from hub_server.store import Store
-from hub_server.web.desk import Desk, Doctor, Posted, record_in
+from hub_server.web.desk import Anyone, Desk, Doctor, DoctorWatching, Posted, record_in
 
 ROWS_SHOWN: Final = 50
 LOOK_S: Final = 3.0  # how soon a doctor sees that something came; costs one query of the queue's index
@@ -38,12 +38,13 @@ def rows_of(store: Store, doctor: Person) -> list[Queued]:
 
 
 @router.get("/")
-def queue(desk: Doctor) -> Response:
-    return _show(desk, "queue")
+def first_page(desk: Anyone) -> Response:
+    """A doctor's queue; for all others the service in numbers."""
+    return _show(desk, "queue") if desk.person.role is Role.DOCTOR else desk.go("/service")
 
 
 @router.get("/queue/rows")
-def rows(desk: Doctor) -> Response:
+def rows(desk: DoctorWatching) -> Response:
     """The list alone, for a page that is open."""
     return _show(desk, "queue_rows")
 
@@ -64,7 +65,7 @@ def _show(desk: Desk, template: str) -> Response:
 
 
 @router.get("/queue/events")
-def events(desk: Doctor) -> StreamingResponse:
+def events(desk: DoctorWatching) -> StreamingResponse:
     """Server-sent events: ``changed`` whenever the queue is another than before. Nothing of a patient is in them."""
     return StreamingResponse(_events(desk.store, desk.person), media_type="text/event-stream")
 

@@ -1,24 +1,32 @@
-"""Signing in and out: a login and a password, then a code; a one-time password is changed first."""
+"""Signing in and out: a login and a password, then a code. The first time a one-time password leads to a person's own,
+and to their authenticator; later it only has to be changed.
+
+The forms before a session have no secret of a session in them. The first alone does nothing for whoever has it sent from
+elsewhere: its answer's cookie comes back only with this server's own pages (SameSite), and what the browser says of
+another site's form is refused before it comes here (`guards`). A new session never takes over a token that came with
+the request: whatever session the browser had ends.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Annotated, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from starlette.concurrency import run_in_threadpool
 
 from hub_server import sign_in
-from hub_server.web import faults, guards
+from hub_server.web import drawing, faults
+from hub_server.web.cookies import LANGUAGE, PENDING, SESSION, YEAR_S
 from hub_server.web.desk import (
-    COOKIE,
-    LANGUAGE_COOKIE,
     RANDOM_BYTES,
     SIGN_IN,
-    Anyone,
+    AnyoneChanging,
+    Desk,
     Posted,
+    Sent,
     address_of,
+    framed,
     place_of,
     words_of,
 )
@@ -27,20 +35,17 @@ from sync_protocol.pages import language
 from sync_protocol.pages.forms import Form
 from sync_protocol.pages.language import said
 
-PENDING_COOKIE: Final = "hub_pending"
-PENDING_S: Final = 300
-YEAR_S: Final = 365 * 86_400
+CODE: Final = "/sign-in/code"
+SET_UP: Final = "/sign-in/set-up"
 CHANGE: Final = "/password"
+MAX_PATH_CHARS: Final = 200
 
 router = APIRouter()
-Sent = Annotated[Form, Depends(guards.form_of)]
 
 
-def _screen(request: Request, template: str, form: Form, status: int = 200) -> Response:
-    words = words_of(request)
-    page = request.app.state.renderer.page(
-        template, words, nonce=request.state.nonce, form=form, errors=form.errors, path=SIGN_IN
-    )
+def _screen(request: Request, template: str, form: Form, status: int = 200, **values: Any) -> Response:
+    renderer = request.app.state.renderer
+    page = renderer.page(template, words_of(request), form=form, errors=form.errors, **(framed(request, None) | values))
     return HTMLResponse(page, status)
 
 
@@ -50,7 +55,7 @@ def first_page(request: Request) -> Response:
 
 
 @router.post(SIGN_IN)
-async def first_step(request: Request, form: Sent) -> Response:
+def first_step(request: Request, form: Sent) -> Response:
     place = place_of(request)
     with language.speaking(words_of(request)):
         login = form.required("login", said("Enter your login"))
@@ -60,27 +65,30 @@ async def first_step(request: Request, form: Sent) -> Response:
         if form.errors:
             return _screen(request, "sign_in", form, 422)
         try:
-            pending = await run_in_threadpool(
-                place.sign_in.begin, login, password, address_of(request), place.now_ms(), os.urandom(RANDOM_BYTES)
+            pending = place.sign_in.begin(
+                login, password, address_of(request), place.now_ms(), os.urandom(RANDOM_BYTES)
             )
         except HealthSyncError as error:
-            form.wrong("password", faults.said_of(error))
-            return _screen(request, "sign_in", form, 422)
-    response = RedirectResponse("/sign-in/code", 303)
-    response.set_cookie(
-        PENDING_COOKIE, pending.token, max_age=PENDING_S, httponly=True, samesite="strict", secure=place.secure
-    )
+            return _not_yet(request, "sign_in", form, "password", error)
+    response = RedirectResponse(SET_UP if pending.is_first else CODE, 303)
+    place.cookies.set(response, PENDING, pending.token, (pending.expires_ms - place.now_ms()) // 1000)
     return response
 
 
-@router.get("/sign-in/code")
+def _not_yet(request: Request, template: str, form: Form, field: str, error: HealthSyncError) -> Response:
+    """The page again, with what was refused beside its field."""
+    form.wrong(field, faults.said_of(error))
+    return faults.with_retry(_screen(request, template, form, faults.status_of_sign_in(error)), error)
+
+
+@router.get(CODE)
 def second_page(request: Request) -> Response:
-    if not request.cookies.get(PENDING_COOKIE):
+    if not place_of(request).cookies.read(request, PENDING):
         return RedirectResponse(SIGN_IN, 303)
     return _screen(request, "sign_in_code", Form())
 
 
-@router.post("/sign-in/code")
+@router.post(CODE)
 def second_step(request: Request, form: Sent) -> Response:
     place = place_of(request)
     with language.speaking(words_of(request)):
@@ -89,61 +97,137 @@ def second_step(request: Request, form: Sent) -> Response:
         if form.errors:
             return _screen(request, "sign_in_code", form, 422)
         try:
-            token = place.sign_in.finish(
-                request.cookies.get(PENDING_COOKIE, ""), code, place.now_ms(), os.urandom(RANDOM_BYTES)
-            )
+            pending = place.cookies.read(request, PENDING)
+            token = place.sign_in.finish(pending, code, place.now_ms(), os.urandom(RANDOM_BYTES))
         except HealthSyncError as error:
-            form.wrong("code", faults.said_of(error))
-            return _screen(request, "sign_in_code", form, 422)
+            return _not_yet(request, "sign_in_code", form, "code", error)
+    return _signed_in(request, token)
+
+
+def _signed_in(request: Request, token: str) -> Response:
+    """On to the first page, under the new session alone."""
+    place = place_of(request)
+    before = place.cookies.read(request, SESSION)
+    if before:
+        with place.store.database.transaction() as connection:
+            sign_in.sign_out(connection, before, place.now_ms())
     response = RedirectResponse("/", 303)
-    response.delete_cookie(PENDING_COOKIE)
-    set_session(response, token, secure=place.secure)
+    place.cookies.drop(response, PENDING)
+    place.cookies.set(response, SESSION, token)
     return response
 
 
-def set_session(response: Response, token: str, *, secure: bool) -> None:
-    response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
+# -- the first time ----------------------------------------------------------------------------------------------------
+
+
+@router.get(SET_UP)
+def set_up_page(request: Request) -> Response:
+    """Shown to the browser that gave the one-time password, and to no other."""
+    try:
+        return _set_up_screen(request, Form())
+    except sign_in.Refused:
+        return RedirectResponse(SIGN_IN, 303)
+
+
+def _set_up_screen(request: Request, form: Form, status: int = 200) -> Response:
+    place = place_of(request)
+    found = place.sign_in.setting_up(place.cookies.read(request, PENDING), place.now_ms())
+    return _screen(
+        request,
+        "set_up",
+        form,
+        status,
+        login=found.person.login,
+        secret=found.csrf,
+        letters=found.factor.letters,
+        drawn=drawing.qr_address(found.factor.uri),
+    )
+
+
+@router.post(SET_UP)
+def set_up(request: Request, form: Sent) -> Response:
+    place = place_of(request)
+    pending = place.cookies.read(request, PENDING)
+    with language.speaking(words_of(request)):
+        password = new_password(form)
+        code = form.required("code", said("Enter the code that your authenticator shows now"))
+        form.given.pop("code", None)
+        try:
+            if not place.sign_in.setting_up(pending, place.now_ms()).holds_csrf(form.value("csrf")):
+                return RedirectResponse(SIGN_IN, 303)
+            if form.errors:
+                return _set_up_screen(request, form, 422)
+            token = place.sign_in.set_up(pending, password, code, place.now_ms(), os.urandom(RANDOM_BYTES))
+        except HealthSyncError as error:
+            return _set_up_again(request, form, error)
+    return _signed_in(request, token)
+
+
+def _set_up_again(request: Request, form: Form, error: HealthSyncError) -> Response:
+    """The page with what was wrong; where its time or its tries are over, the sign-in, which says so."""
+    form.wrong("password" if getattr(error, "field", "") == "password" else "code", faults.said_of(error))
+    try:
+        return faults.with_retry(_set_up_screen(request, form, faults.status_of_sign_in(error)), error)
+    except sign_in.Refused as over:
+        return _not_yet(request, "sign_in", Form(), "login", over)
+
+
+def new_password(form: Form) -> str:
+    """A password that was typed twice; neither is shown again. What is wrong with it stands in the form."""
+    new, twice = (form.given.pop(name, [""])[0] for name in ("password", "twice"))
+    if not new:
+        form.wrong("password", said("Enter a new password"))
+    elif new != twice:
+        form.wrong("twice", said("The two passwords differ"))
+    return new
+
+
+# -- while one is in ---------------------------------------------------------------------------------------------------
 
 
 @router.post("/sign-out")
 def sign_out(request: Request, _form: Posted) -> Response:
     place = place_of(request)
     with place.store.database.transaction() as connection:
-        sign_in.sign_out(connection, request.cookies.get(COOKIE, ""), place.now_ms())
+        sign_in.sign_out(connection, place.cookies.read(request, SESSION), place.now_ms())
     response = RedirectResponse(SIGN_IN, 303)
-    response.delete_cookie(COOKIE)
+    place.cookies.drop(response, SESSION)
     return response
 
 
 @router.get(CHANGE)
-def change_page(desk: Anyone) -> Response:
-    return desk.page("password", form=Form())
+def change_page(desk: AnyoneChanging) -> Response:
+    return _change_screen(desk, Form())
+
+
+def _change_screen(desk: Desk, form: Form, status: int = 200) -> Response:
+    return desk.page("password", form=form, status=status, must_change=desk.signed.must_change)
 
 
 @router.post(CHANGE)
-def change(desk: Anyone, form: Posted) -> Response:
-    old, new, twice = (form.given.pop(name, [""])[0] for name in ("old", "password", "twice"))
+def change(desk: AnyoneChanging, form: Posted) -> Response:
     with language.speaking(desk.words):
-        if new != twice:
-            form.wrong("twice", said("The two passwords differ"))
-        token = ""
-        if not form.errors:
-            try:
-                token = desk.place.sign_in.change_password(desk.token, old, new, desk.now_ms, os.urandom(RANDOM_BYTES))
-            except HealthSyncError as error:
-                form.wrong("old" if error.code == "E_WRONG_OLD_PASSWORD" else "password", faults.said_of(error))
-    if form.errors:
-        return desk.page("password", form=form, status=422)
+        old = form.given.pop("old", [""])[0]
+        if not old:
+            form.wrong("old", said("Enter the password that you have"))
+        new = new_password(form)
+        if form.errors:
+            return _change_screen(desk, form, 422)
+        try:
+            token = desk.place.sign_in.change_password(desk.token, old, new, desk.now_ms, os.urandom(RANDOM_BYTES))
+        except HealthSyncError as error:
+            form.wrong("password" if getattr(error, "field", "") == "password" else "old", faults.said_of(error))
+            return faults.with_retry(_change_screen(desk, form, faults.status_of_sign_in(error)), error)
     response = desk.go("/")
-    set_session(response, token, secure=desk.place.secure)
+    desk.place.cookies.set(response, SESSION, token)
     return response
 
 
 @router.post("/language")
-def choose_language(form: Sent) -> Response:
+def choose_language(request: Request, form: Sent) -> Response:
     path = form.value("to")
     inside = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isascii() and path.isprintable()
-    response = RedirectResponse(path if inside and len(path) < 200 else "/", 303)
+    response = RedirectResponse(path if inside and len(path) < MAX_PATH_CHARS else "/", 303)
     if (code := form.value("language")) in language.LANGUAGES:
-        response.set_cookie(LANGUAGE_COOKIE, code, max_age=YEAR_S, samesite="strict", httponly=True)
+        place_of(request).cookies.set(response, LANGUAGE, code, YEAR_S)
     return response

@@ -1,8 +1,8 @@
 """What every request to the pages passes and every answer gets, on both sides; each side's server carries it out.
 
 A request names the machine it is meant for: another name would be a page of the internet that had its own name point
-here (DNS rebinding). An answer is kept by nobody, loads nothing from elsewhere, and runs only the scripts that carry
-this answer's nonce.
+here (DNS rebinding). What changes something comes from these pages, as far as the browser says whence. An answer is kept
+by nobody, loads nothing from elsewhere, and runs only the scripts that carry this answer's nonce.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ HEADERS: Final = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 NOT_KEPT: Final = "no-store"
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITES: Final = frozenset({"", "same-origin", "none"})
+"""What Sec-Fetch-Site says of requests that these pages, or a person, made; older browsers say nothing."""
 KEPT_FOR_GOOD: Final = "public, max-age=31536000, immutable"
 
 
@@ -51,3 +54,11 @@ def is_here(host: str, known: frozenset[str] = frozenset()) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_ours(method: str, fetch_site: str) -> bool:
+    """Whether a request may change something: no other site's page sent it. fetch_site: its Sec-Fetch-Site header.
+
+    Beside each session's own secret, for the forms that have none yet: signing in, choosing a language.
+    """
+    return method in READING or fetch_site in OWN_SITES

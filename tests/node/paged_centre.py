@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import httpx2
 from fastapi.testclient import TestClient
 
 from hwc_node import keystore
@@ -17,6 +13,7 @@ from hwc_node.web import make_app
 from hwc_node.web.premises import Premises
 from sync_protocol.change import PersonId
 from tests.node.enrolled_home import NOW_MS, PASSPHRASE, PERSON_NAME, Home
+from tests.pages.window import Window
 
 HERE = "http://127.0.0.1"
 SECOND, SECOND_NAME, SECOND_PASSPHRASE = PersonId(b"Meena, a person:"), "Meena Kumari", "river lamp monsoon stone"
@@ -65,38 +62,3 @@ class Centre:
         answer = made.post("/unlock", {"name": name, "passphrase": passphrase})
         assert answer.status_code == 303, answer.text
         return made
-
-
-@dataclass
-class Window:
-    """A browser: keeps cookies, sends what a page's form has beside what is typed."""
-
-    client: TestClient
-
-    def get(self, path: str) -> httpx2.Response:
-        return self.client.get(path)
-
-    def post(self, path: str, fields: Mapping[str, str | list[str]]) -> httpx2.Response:
-        return self.client.post(path, data=dict(fields))
-
-    @property
-    def csrf(self) -> str:
-        found = re.search(r'name="csrf" value="([^"]+)"', self.get("/").text)
-        assert found is not None, "this browser's person is not in"
-        return found[1]
-
-    def send(self, path: str, fields: Mapping[str, str | list[str]], page: str | None = None) -> httpx2.Response:
-        """Fill a page's form and send it: what was hidden in it goes along. page: where the form stands."""
-        shown = self.get(page or path)
-        assert shown.status_code == 200, shown.status_code
-        return self.post(path, {**hidden(shown.text), **fields})
-
-
-def hidden(page: str) -> dict[str, str | list[str]]:
-    """The hidden fields of a page's forms."""
-    found: dict[str, list[str]] = {}
-    for tag in re.findall(r'<input type="hidden"[^>]*>', page):
-        name, value = re.search(r'name="([^"]*)"', tag), re.search(r'value="([^"]*)"', tag)
-        if name is not None and value is not None and html.unescape(value[1]) not in found.get(name[1], []):
-            found.setdefault(name[1], []).append(html.unescape(value[1]))
-    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
