@@ -155,6 +155,7 @@ VITALS: Final = tuple(UNITS)
 """In the order in which they are measured and shown."""
 REGISTERS: Final = {"day": N_("exact"), "about": N_("about")}
 SET_SEPARATOR: Final = "/"
+_INFANT_MONTHS: Final = 24  # below it an age is said in months
 
 
 def label(field: str) -> str:
@@ -310,6 +311,18 @@ def age_years(birth: Value, today: date) -> tuple[int, bool] | None:
     return None
 
 
+def age_months(birth: Value, today: date) -> tuple[int, bool] | None:
+    """Months on a day, and whether that is certain; None where nothing is known."""
+    found = age_years(birth, today)
+    if found is None:
+        return None
+    years, certain = found
+    born = _date(birth.get("date")) if isinstance(birth, dict) else None
+    if certain and born is not None:
+        return max(0, (today.year - born.year) * 12 + today.month - born.month - (today.day < born.day)), True
+    return max(0, years) * 12, False
+
+
 def _date(text: object) -> date | None:
     if not isinstance(text, str):
         return None
@@ -322,14 +335,15 @@ def _date(text: object) -> date | None:
 
 def age(birth: Value, today: date) -> str:
     """An age as people say it: 34 years, about 40 years, 7 months."""
-    found = age_years(birth, today)
-    if found is None:
-        return ""
-    years, certain = found
-    born = _date(birth.get("date")) if isinstance(birth, dict) else None
-    if certain and years < 2 and born is not None:
-        months = (today.year - born.year) * 12 + today.month - born.month - (today.day < born.day)
-        return spoken().ngettext("%(num)s month", "%(num)s months", months) % {"num": spoken().number(max(0, months))}
+    found = age_months(birth, today)
+    return "" if found is None else months(*found)
+
+
+def months(count: int, certain: bool) -> str:
+    """So many months of age, as people say it."""
+    if certain and count < _INFANT_MONTHS:
+        return spoken().ngettext("%(num)s month", "%(num)s months", count) % {"num": spoken().number(count)}
+    years = count // 12
     text = spoken().ngettext("%(num)s year", "%(num)s years", years) % {"num": spoken().number(years)}
     return text if certain else said(N_("about %(age)s"), age=text)
 
