@@ -17,6 +17,7 @@ from hub_server.cli import (
     carrying,
     centres,
     console,
+    credentials,
     doctors,
     keeping,
     keyring,
@@ -233,6 +234,9 @@ opening.command(people, "add")(staff.add_person)
 opening.command(people, "assign")(staff.assign_person)
 opening.command(people, "list")(staff.list_people)
 opening.command(people, "disable")(staff.disable_person)
+opening.command(people, "password")(credentials.give_password)
+opening.command(people, "second-factor")(credentials.give_second_factor)
+opening.command(people, "sign-out")(credentials.sign_out)
 app.add_typer(people, name="people", short_help="Doctors, district officers and operators")
 opening.command(referrals, "list")(doctors.list_referrals)
 opening.command(referrals, "show")(doctors.show_referral)

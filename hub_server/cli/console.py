@@ -10,6 +10,7 @@ It refuses to know records, the database and the network.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -21,6 +22,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 import msgspec
+import segno
 
 from sync_protocol.errors import HealthSyncError, InvalidValue, NeedsPerson, NotAllowed, OurFault, TheirBytes
 
@@ -41,6 +43,7 @@ class Status(IntEnum):
 UNREACHABLE_CODES: Final = frozenset({"E_PG_UNREACHABLE", "E_PG_BUSY"})
 PERSONAL_CODES: Final = frozenset({"E_BAD_REPLY", "E_BAD_CSV", "E_NOT_JSON", "E_BAD_LINE"})
 """Errors about what somebody typed, though the tree counts them as bytes from outside."""
+QR_BORDER: Final = 2  # modules; four are asked for on paper, two do on a screen
 DRIVERS: Final = frozenset({"psycopg", "sqlalchemy"})
 
 
@@ -103,6 +106,13 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in every:
         cells = [cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True)]
         text("  ".join(cells).rstrip())
+
+
+def drawn_qr(words: str) -> list[str]:
+    """The lines of a QR code, drawn in half blocks."""
+    drawn = io.StringIO()
+    segno.make(words, error="l", micro=False).terminal(drawn, compact=True, border=QR_BORDER)
+    return drawn.getvalue().splitlines()
 
 
 def plain(words: str) -> str:

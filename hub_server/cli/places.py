@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import segno
 import typer
 
 from hub_server import files, nodes, registry
@@ -21,7 +19,6 @@ from sync_protocol.exports import time_or_none
 
 MAX_VALID_MS: Final = 30 * 86_400_000  # a code on paper that is older was lost
 MAX_REASON_CHARS: Final = 500
-QR_BORDER: Final = 2  # modules; four are asked for on paper, two do on a screen
 
 # -- enrolment ---------------------------------------------------------------------------------------------------------
 
@@ -85,9 +82,7 @@ def enrol(
             f"  hwc enrol --offline {file.name}", "Keep it as you would keep the code: who has it can enrol once."
         )
         return
-    drawn = io.StringIO()
-    segno.make(made.text(), error="l", micro=False).terminal(drawn, compact=True, border=QR_BORDER)
-    console.text(made.text(), "", *drawn.getvalue().splitlines())
+    console.text(made.text(), "", *console.drawn_qr(made.text()))
     console.say(f"For one node of {facility}, until {time_words(at_ms + valid_ms)}:", "  hwc enrol CODE")
 
 

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from hub_server import hospitals, people
-from hub_server.cli import console, opening
+from hub_server import hospitals, people, sign_in
+from hub_server.cli import console, credentials, opening
 from hub_server.cli.opening import AsJson, Yes
 from hub_server.people import Person, Role
+from hub_server.sign_in import Standing
 from sync_protocol import documents
 from sync_protocol.change import PersonId
 from sync_protocol.exports import time_or_none
@@ -68,16 +69,22 @@ def list_people(as_json: AsJson = False) -> None:
     """\b
     Examples:
       hub people list
+      hub people list --json | jq -r '.people[] | select(.sign_in.must_change).login'
 
-    List the doctors, officers and operators.
+    List the doctors, officers and operators: who can sign in, who has still to choose a password, open sessions.
     """
     with opening.hub() as at, at.database.transaction() as connection:
         found = people.everyone(connection)
+        standings = sign_in.standings(connection, opening.now_ms())
     if as_json:
-        console.document("hub.people/1", {"people": [_person_json(one) for one in found]})
+        shapes = [
+            _person_json(one) | {"sign_in": credentials.standing_json(standings.get(one.id, Standing()))}
+            for one in found
+        ]
+        console.document("hub.people/1", {"people": shapes})
         return
     console.table(
-        ("login", "name", "role", "hub", "specialties", "registration", "state"),
+        ("login", "name", "role", "hub", "specialties", "registration", "state", "sign-in", "sessions"),
         [
             (
                 one.login,
@@ -87,6 +94,8 @@ def list_people(as_json: AsJson = False) -> None:
                 ", ".join(one.specialties) or "all",
                 one.registration_number,
                 "ok" if one.disabled_ms is None else "disabled",
+                credentials.standing_words(standings.get(one.id, Standing())) if one.disabled_ms is None else "",
+                str(standings.get(one.id, Standing()).sessions),
             )
             for one in found
         ],
@@ -145,14 +154,16 @@ def disable_person(login: Annotated[str, typer.Argument(metavar="LOGIN")], yes: 
     Examples:
       hub people disable dr.rao
 
-    From now on this person can do nothing here. What they wrote stays, and their login is not given away.
+    From now on this person can do nothing here, and is signed out everywhere. What they wrote stays, and their login is
+    not given away.
     """
     with opening.hub() as at:
         with at.database.transaction() as connection:
-            people.find(connection, login)
+            person = people.find(connection, login)
         opening.confirm(f"Disable {login}?", yes)
         with at.database.transaction() as connection:
             done = people.disable(connection, login, opening.now_ms())
             if done:
                 at.store.vault.note(connection, "person_disabled", {"login": login}, opening.now_ms())
+                sign_in.sign_out_everywhere(connection, person, opening.operator(), opening.now_ms())
     console.text("disabled" if done else "disabled before")
