@@ -24,6 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub_server import registry, web
+from hub_server.claim_locks import DEFAULT_LAPSE_MS
 from hub_server.clock import wall_ms
 from hub_server.intake import Admitted
 from hub_server.scheduler import Clockwork
@@ -47,7 +48,8 @@ log = structlog.get_logger("hub.app")
 class Hub:
     """What the application is made of. workers: who admits; server_log: of the hub's own PostgreSQL, if any.
 
-    secure: a TLS proxy stands in front, so that pages' cookies are for HTTPS only.
+    secure: a TLS proxy stands in front, so that pages' cookies are for HTTPS only. claim_lapse_ms: after how long a
+    doctor's claim keeps nobody away.
     """
 
     store: Store
@@ -56,6 +58,7 @@ class Hub:
     max_request_s: float = MAX_REQUEST_S
     server_log: Path | None = None
     secure: bool = False
+    claim_lapse_ms: int = DEFAULT_LAPSE_MS
 
 
 class _Standing(Collector):
@@ -180,7 +183,14 @@ def make_app(hub: Hub) -> FastAPI:
     app = FastAPI(title="hub", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.include_router(make_router(edge, hub.store))
     _add_health(app, hub, metrics)
-    web.add_pages(app, hub.store, hub.now_ms, secure=hub.secure, counted=metrics.signed_in)
+    web.add_pages(
+        app,
+        hub.store,
+        hub.now_ms,
+        secure=hub.secure,
+        counted=metrics.signed_in,
+        claim_lapse_ms=hub.claim_lapse_ms,
+    )
     app.add_middleware(guards.Guard, broken=web.broken, apart=API, hosts=("*",) if hub.secure else ())
     app.add_middleware(_Counting, metrics=metrics, limit_s=hub.max_request_s)
     return app

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from hub_server.cli import (
+    attending,
     carrying,
     centres,
     console,
@@ -50,6 +51,7 @@ conflicts = _group()
 audits = _group()
 subscriptions = _group()
 keys = _group()
+duties = _group()
 
 
 @app.callback(invoke_without_command=True)
@@ -199,6 +201,20 @@ def keys_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
         keyring.list_keys(as_json)
 
 
+@duties.callback(invoke_without_command=True)
+def duty_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
+    """\b
+    Examples:
+      hub duty
+      hub duty on --as dr.rao --until 18:00
+      hub duty contact "Emergency ward" "+91 755 255 1234"
+
+    Who is on duty, and who is called when nobody is.
+    """
+    if context.invoked_subcommand is None:
+        attending.list_duty(as_json)
+
+
 @subscriptions.callback(invoke_without_command=True)
 def subscriptions_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
     """\b
@@ -242,7 +258,13 @@ opening.command(referrals, "list")(doctors.list_referrals)
 opening.command(referrals, "show")(doctors.show_referral)
 app.add_typer(referrals, name="referrals", short_help="The doctors' queue: the most urgent first")
 opening.command(app, "claim")(doctors.claim)
+opening.command(app, "hand-over")(attending.hand_over)
 opening.command(app, "reply")(doctors.reply)
+opening.command(duties, "list")(attending.list_duty)
+opening.command(duties, "on")(attending.go_on_duty)
+opening.command(duties, "off")(attending.go_off_duty)
+opening.command(duties, "contact")(attending.set_contact)
+app.add_typer(duties, name="duty", short_help="Who is on duty, and who is called when nobody is")
 opening.command(conflicts, "list")(doctors.list_conflicts)
 opening.command(conflicts, "show")(doctors.show_conflict)
 opening.command(conflicts, "resolve")(doctors.resolve_conflict)

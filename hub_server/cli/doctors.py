@@ -123,7 +123,16 @@ def _referral_json(at: Opened, chart: Chart) -> dict[str, Any]:
     if staff:
         with at.database.transaction() as connection:
             names = charts.names(connection, at.store, chart.feed, staff)
-    return exports.referral_json(chart.referral, chart.progress, chart.reply, chart.unseen, names.get)
+    shape = exports.referral_json(chart.referral, chart.progress, chart.reply, chart.unseen, names.get)
+    now_ms, lapse_ms = opening.now_ms(), at.config.claim_lapse_ms
+    waits_for = chart.lock.waits_for(now_ms, lapse_ms) if chart.progress.status is Status.RECEIVED else None
+    lapses_ms = None
+    if chart.progress.status is Status.CLAIMED and chart.progress.claimed_ms is not None:
+        lapses_ms = chart.lock.lapses_ms(chart.progress.claimed_ms, lapse_ms)
+    return shape | {
+        "claim_lapses_at": exports.time_or_none(lapses_ms),
+        "waits_for": documents.id_text(waits_for) if waits_for is not None else None,
+    }
 
 
 def _patient_name(chart: Chart) -> str | None:
@@ -199,7 +208,9 @@ def claim(
     identifier: ReferralArgument,
     login: As,
     release: Annotated[bool, typer.Option("--release", help="Give it back instead.")] = False,
-    take_over: Annotated[bool, typer.Option("--take-over", help="Release another doctor's claim with it.")] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Also where another doctor has it, or it waits for one.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """\b
@@ -209,7 +220,8 @@ def claim(
 
     Say that this doctor answers the referral. The same again changes nothing.
 
-    Exit status 3: another doctor claimed it, or it was answered, closed or withdrawn.
+    A claim keeps others away until its doctor has done nothing about it for claim_minutes (30 unless set otherwise).
+    Exit status 3: another doctor has it, or it was answered, closed or withdrawn.
     """
     if release and take_over:
         raise typer.BadParameter("give either --release or --take-over", param_hint="--release")
@@ -220,8 +232,11 @@ def claim(
             done = consults.release(at.store, doctor, name, opening.now_ms())
         else:
             random = opening.randomness(consults.RANDOM_BYTES)
-            done = consults.claim(at.store, doctor, name, opening.now_ms(), random, take_over=take_over)
-    _tell_done("hub.claim/1", "claim", done, login, as_json)
+            lapse_ms = at.config.claim_lapse_ms
+            done = consults.claim(
+                at.store, doctor, name, opening.now_ms(), random, take_over=take_over, lapse_ms=lapse_ms
+            )
+    tell_done("hub.claim/1", "claim", done, login, as_json)
 
 
 def reply(
@@ -242,6 +257,10 @@ def reply(
     The reply is {"diagnosis": {"system", "code", "text"}, "advice", "prescription": [{"drug", "dose", "route"?,
     "frequency"?, "days"}], "follow_up_days"?, "mode": "text|audio|video", "first": true, "refer_onward"?}; mode, first
     and something said are needed. The doctor is taken to have seen what the hub has at this moment.
+
+    Its drugs keep to the Telemedicine Practice Guidelines: list A needs video at a first consultation, list B a
+    follow-up, and Schedule X, narcotic and psychotropic drugs are refused. A drug to which the patient is allergic needs
+    "allergy_reason" in its line.
     """
     if corrects is None and reason:
         raise typer.BadParameter("--reason belongs to --corrects", param_hint="--reason")
@@ -253,11 +272,14 @@ def reply(
     with opening.hub() as at:
         doctor = at.doctor(login)
         random = opening.randomness(consults.RANDOM_BYTES)
-        done = consults.reply(at.store, doctor, name, answer, opening.now_ms(), random, correction=correction)
-    _tell_done("hub.reply/1", "reply", done, login, as_json)
+        lapse_ms = at.config.claim_lapse_ms
+        done = consults.reply(
+            at.store, doctor, name, answer, opening.now_ms(), random, correction=correction, lapse_ms=lapse_ms
+        )
+    tell_done("hub.reply/1", "reply", done, login, as_json)
 
 
-def _tell_done(schema_name: str, record: str, done: Done, login: str, as_json: bool) -> None:
+def tell_done(schema_name: str, record: str, done: Done, login: str, as_json: bool) -> None:
     if not as_json:
         console.text(
             f"{done.verdict.replace('_', ' ')}  {documents.id_text(done.record) if done.record else ''}".rstrip()

@@ -85,7 +85,15 @@ def _run(config: HubConfig, taken: socket.socket, workers: int, log_level: str, 
     with opening.hub(config) as at:
         access = Access(at.url, str(config.keys_folder), str(config.ledger_file), log_level)
         admitters = Programs(access, workers) if workers else Threads(at.store, 1, wall_ms)
-        app = make_app(Hub(at.store, admitters, server_log=at.server_log, secure=config.behind_tls_proxy))
+        app = make_app(
+            Hub(
+                at.store,
+                admitters,
+                server_log=at.server_log,
+                secure=config.behind_tls_proxy,
+                claim_lapse_ms=config.claim_lapse_ms,
+            )
+        )
         collect_seldom()
         server = _Server(
             uvicorn.Config(

@@ -33,14 +33,21 @@ log = structlog.get_logger("hub.web")
 
 
 def add_pages(
-    app: FastAPI, store: Store, now_ms: Callable[[], int], *, secure: bool, counted: Callable[[str], None]
+    app: FastAPI,
+    store: Store,
+    now_ms: Callable[[], int],
+    *,
+    secure: bool,
+    counted: Callable[[str], None],
+    claim_lapse_ms: int,
 ) -> None:
     """secure: the pages are reached by HTTPS only, through a proxy. counted: is called with each verdict of the sign-in.
+    claim_lapse_ms: after how long a doctor's claim keeps nobody away.
 
     Raises OurFault (``E_NO_ASSETS``).
     """
     assets.assets()
-    app.state.place = Place(store, SignIn(store.database, store.vault, counted), now_ms, secure)
+    app.state.place = Place(store, SignIn(store.database, store.vault, counted), now_ms, secure, claim_lapse_ms)
     app.state.renderer = Renderer(
         "hub_server.web",
         {

@@ -134,6 +134,7 @@ def reply(desk: Doctor, name: str, form: Posted) -> Response:
             random,
             correction=correction,
             seen_positions=seen,
+            lapse_ms=desk.place.claim_lapse_ms,
         )
 
     if not desk.saved(form, sign):

@@ -60,12 +60,14 @@ class WrongRole(NotAllowed):
 
 @dataclass
 class Place:
-    """What all pages of one hub share. secure: the pages are reached by HTTPS only."""
+    """What all pages of one hub share. secure: the pages are reached by HTTPS only. claim_lapse_ms: after how long a
+    doctor's claim keeps nobody away."""
 
     store: Store
     sign_in: SignIn
     now_ms: Callable[[], int]
     secure: bool
+    claim_lapse_ms: int
 
     @property
     def cookies(self) -> Cookies:

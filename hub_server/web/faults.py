@@ -12,6 +12,7 @@ from sync_protocol.words import N_
 
 PLAIN: Final = {
     "E_CLAIMED": N_("Another doctor has this referral."),
+    "E_HANDED_OVER": N_("This referral was handed over to another doctor and waits for them."),
     "E_ANSWERED": N_("This referral was answered already. To change an answer, correct it."),
     "E_CLOSED": N_("The centre closed this referral."),
     "E_WITHDRAWN": N_("The centre withdrew this referral."),

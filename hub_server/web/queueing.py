@@ -98,6 +98,7 @@ def claim(desk: Doctor, name: str, form: Posted) -> Response:
         desk.now_ms,
         desk.randomness()[: consults.RANDOM_BYTES],
         take_over=form.value("take_over") == "yes",
+        lapse_ms=desk.place.claim_lapse_ms,
     )
     return desk.go(f"/cases/{name}")
 
