@@ -2,8 +2,9 @@
 
 Each word that is typed is compared with every word that is stored (`names`), the nearest count, and whoever has a word
 near to each of those typed is found, the best first. A word that is typed half counts as if it were whole, so that
-results come while one types. What was written of a name before it was corrected finds its patient too. Who was entered in
-error is not found. It refuses to know what a result looks like.
+results come while one types; a single letter beside other words, as an initial or the beginning of a word, leaves nobody
+out, and puts first who has a word that begins with it. What was written of a name before it was corrected finds its
+patient too. Who was entered in error is not found. It refuses to know what a result looks like.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ NEAR: Final = 0.84  # of two sounds: lets one letter of five differ, and keeps R
 BEGUN: Final = 0.95  # a stored word that begins with what was typed
 SAME_KEY: Final = 0.97  # other vowels, the same consonants
 _NEAR_WORDS: Final = 200  # to each that was typed: bounds what is looked up
+_NEAR_PATIENTS: Final = 500  # by their words, who are then told apart by single letters
+_LAST_LETTER: Final = "\U0010ffff"
 _LEAST_BEGUN: Final = 2
 _PHONE: Final = names.PHONE_DIGITS
 HIDDEN: Final = "SELECT patient FROM record WHERE +kind = 'patient' AND hidden AND patient IN ({})"
@@ -71,7 +74,9 @@ def _found(store: Store, one: Near) -> Found:
 def nearest(store: Store, typed: str, most: int = MOST_FOUND) -> list[Near]:
     """As `find`, without looking at the patients."""
     text = typed[:MAX_TYPED_CHARS]
-    number, sounds = names.digits(text), names.sounds(text)
+    number, spoken = names.digits(text), names.sounds(text)
+    sounds = [one for one in spoken if len(one) >= _LEAST_BEGUN] or list(spoken)
+    letters = [one for one in spoken if one not in sounds]
     if not number and not sounds:
         return []
     with begin_read(store.engine) as connection:
@@ -81,6 +86,8 @@ def nearest(store: Store, typed: str, most: int = MOST_FOUND) -> list[Near]:
         if number:
             near.append({word: 1.0 for word in known if word[0].isdigit() and _says(word, number)})
         found = _with_all(connection, near)
+        if letters:
+            found = _with_letters(connection, found[:_NEAR_PATIENTS], letters)
         hidden = _hidden(connection, [one.patient for one in found])
     return [one for one in found if one.patient not in hidden][:most]
 
@@ -130,6 +137,15 @@ def _with_all(connection: Connection, near: Sequence[dict[str, float]]) -> list[
             together = {patient: together[patient] + score for patient, score in best.items() if patient in together}
     found = [Near(patient, score / len(near)) for patient, score in (together or {}).items()]
     return sorted(found, key=lambda one: (-one.nearness, one.patient))
+
+
+def _with_letters(connection: Connection, found: Sequence[Near], letters: Sequence[str]) -> list[Near]:
+    """The same, those first who have a word that begins with each of these letters too."""
+    query = "SELECT DISTINCT patient FROM patient_word WHERE word >= ? AND word < ?"
+    begun = [
+        {PatientId(name) for (name,) in connection.exec_driver_sql(query, (one, one + _LAST_LETTER))} for one in letters
+    ]
+    return sorted(found, key=lambda one: -sum(one.patient in patients for patients in begun))
 
 
 def _select_words(connection: Connection, query: str, words: Sequence[str]) -> list[tuple[str, bytes]]:

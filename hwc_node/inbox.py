@@ -31,6 +31,7 @@ from sync_protocol.keys import Grant, GrantId
 from sync_protocol.merge import Held
 from sync_protocol.segment import Link
 from sync_protocol.wire import Heads, Notice, NoticeKind, split_ids
+from sync_protocol.words import N_
 
 CURSORS_A_DISTANCE: Final = 2  # past cursors kept for each doubling of the distance: some sixty for a million items
 MAX_NOTICES: Final = 200  # a screen's worth of history; older ones are dropped
@@ -185,16 +186,23 @@ def _drop_finished(connection: Connection) -> None:
 # -- notices -----------------------------------------------------------------------------------------------------------
 
 _SENTENCES: Final[dict[int, str]] = {
-    NoticeKind.CURSOR: "The hub's feed does not hold the place where this node stood (it may have been restored from a "
-    "backup). The node went back to an earlier place and sends again what the hub lacks.",
-    NoticeKind.QUARANTINED: "The hub set aside what it could not take in; it stays here and is shown as quarantined.",
-    NoticeKind.SCOPE: "The hub changed which patients this centre holds.",
-    NoticeKind.KEYS: "The hub has new keys.",
-    NoticeKind.UPGRADE: "The hub asks for a newer version of this program.",
-    NoticeKind.REVOKED: "The hub has revoked this node: nothing that it sends is taken in. Everything is kept here.",
-    NoticeKind.TWINS: "The hub sees two copies of this node. One of them has to be enrolled anew.",
-    NoticeKind.REFUSED: "The hub refused a segment, since its form or signature did not hold; it is packed again.",
+    NoticeKind.CURSOR: N_(
+        "The hub's feed does not hold the place where this node stood (it may have been restored from a backup)."
+        " The node went back to an earlier place and sends again what the hub lacks."
+    ),
+    NoticeKind.QUARANTINED: N_(
+        "The hub set aside what it could not take in; it stays here and is shown as quarantined."
+    ),
+    NoticeKind.SCOPE: N_("The hub changed which patients this centre holds."),
+    NoticeKind.KEYS: N_("The hub has new keys."),
+    NoticeKind.UPGRADE: N_("The hub asks for a newer version of this program."),
+    NoticeKind.REVOKED: N_(
+        "The hub has revoked this node: nothing that it sends is taken in. Everything is kept here."
+    ),
+    NoticeKind.TWINS: N_("The hub sees two copies of this node. One of them has to be enrolled anew."),
+    NoticeKind.REFUSED: N_("The hub refused a segment, since its form or signature did not hold; it is packed again."),
 }
+_UNKNOWN: Final = N_("The hub told something that this version does not understand.")
 
 _OF_A_SEGMENT: Final = frozenset({NoticeKind.REFUSED, NoticeKind.QUARANTINED})
 
@@ -215,7 +223,7 @@ def apply_notice(store: Store, notice: Notice, now_ms: int) -> str:
         word = NoticeKind(kind).name.lower() if known else f"notice {kind}"
         said = word + (f": {notice.reason[:80]}" if notice.reason.isascii() and notice.reason.isprintable() else "")
         said = said.removesuffix(": ")
-        sentence = _SENTENCES.get(kind, "The hub told something that this version does not understand.")
+        sentence = _SENTENCES.get(kind, _UNKNOWN)
         _keep_notice(connection, said, sentence, now_ms)
     return said
 

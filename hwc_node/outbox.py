@@ -26,7 +26,7 @@ from hwc_node import membership
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.membership import Membership
 from hwc_node.store import Store
-from hwc_node.tables import CursorRow, GrantRow
+from hwc_node.tables import WAITING, CursorRow, GrantRow
 from sync_protocol import change as changes
 from sync_protocol import envelope, keys, segment, wire
 from sync_protocol.change import ID_BYTES, Change, ChangeId
@@ -261,9 +261,14 @@ def left(store: Store, outgoing: Outgoing, sent: Sequence[EnvelopeId], *, nothin
 
 
 def count_sent(connection: Connection, sent: Sequence[EnvelopeId]) -> None:
+    """These have left; of the referrals in them it is noted when, which is when they were packed, just before."""
     if sent:
+        names = [(name,) for name in sent]
+        connection.exec_driver_sql("UPDATE envelope SET sent_count = sent_count + 1 WHERE id8 = ?", names)
         connection.exec_driver_sql(
-            "UPDATE envelope SET sent_count = sent_count + 1 WHERE id8 = ?", [(name,) for name in sent]
+            "UPDATE change SET sent_ms = e.created_ms FROM envelope e WHERE e.id8 = ? AND change.segment = e.id8"
+            f" AND change.kind = 'referral' AND change.sent_ms IS NULL AND {WAITING}",
+            names,
         )
 
 

@@ -7,7 +7,8 @@ the page. It refuses to know what a page looks like.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -26,6 +27,7 @@ from sync_protocol.referral import Status
 from sync_protocol.words import N_
 
 PAGE_ROWS: Final = 50
+_TOKEN_DIGITS: Final = 12
 DAY_MS: Final = 86_400_000
 EMERGENCY_WAITS_MS: Final = 10 * 60_000  # then the health officer phones
 NOT_SENT_MS: Final = 12 * 3_600_000
@@ -36,7 +38,7 @@ NEEDS_YOU: Final = {
     "E_UNKNOWN_NODE": N_("the hub does not know this computer; ask its operator"),
     "E_OTHER_ENVIRONMENT": N_("the hub is another than before; ask its operator"),
 }
-_URGENT_STATUSES: Final = (Status.SAVED.value, Status.SENT.value)
+_QUESTIONED: Final = "SELECT count(*) FROM questioned WHERE verdict = 'open'"
 
 
 # -- the sync line -----------------------------------------------------------------------------------------------------
@@ -57,7 +59,8 @@ class LineState(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class LineFacts:
-    """What the line is decided from. oldest_ms: of what waits. error: code of the last try, empty after a success."""
+    """What the line is decided from. oldest_ms: of what waits. error: code of the last try, empty after a success.
+    set_aside: what the hub could not take. questioned: news that waits for somebody to say whether it is meant."""
 
     pending: int
     oldest_ms: int | None
@@ -65,12 +68,14 @@ class LineFacts:
     last_attempt_ms: int | None
     error: str
     set_aside: int
+    questioned: int
     running: bool
 
 
 @dataclass(frozen=True, slots=True)
 class SyncLine:
-    """since_ms: since when nothing was sent. last_ms: of the last sync. said: a text to be translated, mostly empty."""
+    """since_ms: since when nothing was sent. last_ms: of the last sync. said: a text to be translated, mostly empty.
+    steps: how many are done of how many, while it syncs."""
 
     state: LineState
     pending: int
@@ -79,6 +84,21 @@ class SyncLine:
     next_try_s: float | None
     code: str
     said: str
+    steps: tuple[int, int] | None = None
+
+    @property
+    def token(self) -> str:
+        """Two lines with the same token say the same; of the next try only which minute it is in."""
+        minute = None if self.next_try_s is None else int(self.next_try_s) // 60
+        said = (self.state.value, self.pending, self.since_ms, self.last_ms, minute, self.code, self.said, self.percent)
+        return hashlib.sha256(repr(said).encode()).hexdigest()[:_TOKEN_DIGITS]
+
+    @property
+    def percent(self) -> int | None:
+        """How much of what is under way is done: 0 to 100, None where there is nothing to count."""
+        if self.state is not LineState.SYNCING or self.steps is None or self.steps[1] <= 0:
+            return None
+        return min(100, 100 * self.steps[0] // self.steps[1])
 
 
 def decide(facts: LineFacts, now_ms: int) -> LineState:
@@ -92,7 +112,7 @@ def decide(facts: LineFacts, now_ms: int) -> LineState:
         (LineState.NOT_SENT, waited_ms >= NOT_SENT_MS),
         (LineState.FAILED, facts.error != "" and not offline),
         (LineState.OFFLINE, offline),
-        (LineState.NEEDS_YOU, facts.set_aside > 0),
+        (LineState.NEEDS_YOU, facts.set_aside > 0 or facts.questioned > 0),
         (LineState.PENDING, facts.pending > 0 or facts.last_success_ms is None),
         (LineState.SYNCED, True),
     )
@@ -104,13 +124,21 @@ def is_offline(code: str) -> bool:
     return code in OFFLINE_ERRORS
 
 
-def sync_line(store: Store, now_ms: int, *, running: bool, next_try_s: float | None) -> SyncLine:
+def sync_line(
+    store: Store,
+    now_ms: int,
+    *,
+    running: bool,
+    next_try_s: float | None,
+    steps: tuple[int, int] | None = None,
+) -> SyncLine:
     with begin_read(store.engine) as connection:
         values = membership.get_all(connection)
         pending, oldest = connection.exec_driver_sql(
             "SELECT count(*), min(hlc) FROM change INDEXED BY change_waiting WHERE position IS NULL AND state = 0"
         ).one()
         set_aside = _count(connection, "SELECT count(*) FROM change WHERE state <> 0")
+        questioned = _count(connection, _QUESTIONED)
     facts = LineFacts(
         int(pending),
         None if oldest is None else int(oldest) >> 16,
@@ -118,13 +146,23 @@ def sync_line(store: Store, now_ms: int, *, running: bool, next_try_s: float | N
         values.get(membership.LAST_ATTEMPT_MS),
         str(values.get(membership.LAST_ERROR, "") or ""),
         set_aside,
+        questioned,
         running,
     )
     said = NEEDS_YOU.get(facts.error, "")
-    if not said and set_aside:
+    if not said and questioned:
+        said = N_("news from the hub would hide many records; look at it")
+    elif not said and set_aside:
         said = N_("the hub could not take some records")
     return SyncLine(
-        decide(facts, now_ms), facts.pending, facts.oldest_ms, facts.last_success_ms, next_try_s, facts.error, said
+        decide(facts, now_ms),
+        facts.pending,
+        facts.oldest_ms,
+        facts.last_success_ms,
+        next_try_s,
+        facts.error,
+        said,
+        steps if running else None,
     )
 
 
@@ -133,13 +171,20 @@ def sync_line(store: Store, now_ms: int, *, running: bool, next_try_s: float | N
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the navigation shows. unread: answers that nobody has read."""
+    """What the navigation shows. unread: answers that nobody has read. refused: what the hub could not take.
+    questioned: news that was put aside."""
 
     overdue: int
     unread: int
     waiting: int
     conflicts: int
     refused: int
+    questioned: int
+
+    @property
+    def decisions(self) -> int:
+        """What a person has to decide."""
+        return self.conflicts + (1 if self.questioned else 0)
 
 
 def counts(store: Store, today: str) -> Counts:
@@ -155,8 +200,14 @@ def counts(store: Store, today: str) -> Counts:
             connection, "SELECT count(*) FROM follow_up_work WHERE done = 0 AND due <> '' AND due < ?", (today,)
         )
         refused = _count(connection, "SELECT count(*) FROM change WHERE state <> 0")
+        questioned = _count(connection, _QUESTIONED)
     return Counts(
-        overdue, sections.get(worklist.UNREAD, 0), sections.get(worklist.WAITING, 0), conflicts_open(store), refused
+        overdue,
+        sections.get(worklist.UNREAD, 0),
+        sections.get(worklist.WAITING, 0),
+        conflicts_open(store),
+        refused,
+        questioned,
     )
 
 
@@ -275,6 +326,18 @@ def follow_ups(store: Store, until: str, number: int = 1) -> Page:
     return Page(tuple(lines), total, number)
 
 
+def latest_visits(store: Store, most: int) -> Sequence[Line]:
+    """The visits that were last, whenever that was."""
+    with begin_read(store.engine) as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT record, patient, at_ms FROM record WHERE kind = 'case' AND at_ms IS NOT NULL AND NOT hidden"
+            " ORDER BY at_ms DESC, record LIMIT ?",
+            (most,),
+        ).fetchall()
+        referred = _referrals_of(connection, {PatientId(row[1]) for row in rows})
+    return _visit_lines(store, rows, referred)
+
+
 def visits(store: Store, from_ms: int, until_ms: int, number: int = 1) -> Page:
     """The cases of a time, the latest first."""
     with begin_read(store.engine) as connection:
@@ -284,22 +347,26 @@ def visits(store: Store, from_ms: int, until_ms: int, number: int = 1) -> Page:
             f"SELECT record, patient, at_ms FROM record WHERE {condition} ORDER BY at_ms DESC, record LIMIT ? OFFSET ?",
             (from_ms, until_ms, PAGE_ROWS, (number - 1) * PAGE_ROWS),
         ).fetchall()
-        named = {PatientId(row[1]) for row in rows}
-        referred = {
-            bytes(patient)
-            for (patient,) in ledger.select_in(
-                connection, "SELECT DISTINCT patient FROM referral_work WHERE section < 3 AND patient IN ({})", named
-            )
-        }
+        referred = _referrals_of(connection, {PatientId(row[1]) for row in rows})
+    return Page(_visit_lines(store, rows, referred), total, number)
+
+
+def _referrals_of(connection: Connection, patients: Set[PatientId]) -> list[RecordKey]:
+    found = ledger.select_in(connection, "SELECT referral FROM referral_work WHERE patient IN ({})", patients)
+    return [RecordKey(worklist.REFERRAL, RecordId(name)) for (name,) in found]
+
+
+def _visit_lines(store: Store, rows: Sequence[Any], referrals_of: Sequence[RecordKey]) -> tuple[Line, ...]:
     views = _views(store, [RecordKey("case", RecordId(row[0])) for row in rows])
     who = _patients(store, [PatientId(row[1]) for row in rows])
+    referred = {one.record.view().get("case") for one in store.some_records(referrals_of)}
     lines = []
     for name, patient, at_ms in rows:
         key = RecordKey("case", RecordId(name))
         view = views[key].record.view() if key in views else {}
         owner = PatientId(patient)
-        lines.append(Line(key, owner, who.get(owner, {}), view, at_ms, referred=bytes(patient) in referred))
-    return Page(tuple(lines), total, number)
+        lines.append(Line(key, owner, who.get(owner, {}), view, at_ms, referred=key.record in referred))
+    return tuple(lines)
 
 
 def _views(store: Store, keys: Sequence[RecordKey]) -> dict[RecordKey, KeptRecord]:
@@ -317,7 +384,7 @@ def _patients(store: Store, patients: Sequence[PatientId]) -> dict[PatientId, Ma
 @dataclass(frozen=True, slots=True)
 class PatientPage:
     """All of one patient. own: their own record, None where it has not arrived. last: of each measured field the
-    latest value with its time. Every list has the latest first."""
+    latest value with its time. hidden: what was entered in error. Every list has the latest first."""
 
     patient: PatientId
     own: KeptRecord | None
@@ -327,6 +394,7 @@ class PatientPage:
     replies: tuple[KeptRecord, ...]
     follow_ups: tuple[KeptRecord, ...]
     others: tuple[KeptRecord, ...]
+    hidden: tuple[KeptRecord, ...]
     last: Mapping[str, tuple[Value, int | None]]
     progress: Mapping[RecordId, referral.Progress]
 
@@ -348,8 +416,10 @@ _UNMEASURED: Final = frozenset({"at", "case", "corrects", "correction_reason", "
 
 
 def patient_page(store: Store, patient: PatientId) -> PatientPage:
-    """Everything that is here of a patient; what was entered in error is left out."""
-    visible = [one for one in store.patient_records(patient) if merge.is_visible(one.record)]
+    """Everything that is here of a patient; what was entered in error stands apart."""
+    every = list(store.patient_records(patient))
+    visible = [one for one in every if merge.is_visible(one.record)]
+    hidden = sorted((one for one in every if not merge.is_visible(one.record)), key=lambda one: -when_ms(one))
     corrected = {name for one in visible if isinstance(name := one.record.view().get("corrects"), bytes)}
     kept = sorted((one for one in visible if bytes(one.key.record) not in corrected), key=lambda one: -when_ms(one))
     of_kind: dict[str, list[KeptRecord]] = {}
@@ -376,6 +446,7 @@ def patient_page(store: Store, patient: PatientId) -> PatientPage:
         tuple(replies),
         tuple(due),
         tuple(others),
+        tuple(hidden),
         _last(vitals),
         progress,
     )

@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 from hwc_node import membership, migrations, outbox
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.store import KeptChange, Store, kept_changes, records_at_once
-from hwc_node.tables import NoticeRow
+from hwc_node.tables import WAITING, NoticeRow
 from sync_protocol import change as changes
 from sync_protocol import envelope, merge
 from sync_protocol.change import ID_BYTES, FacilityCode, NodeId
@@ -27,7 +27,6 @@ from sync_protocol.keys import EnvironmentId
 PLAN_BYTES_A_CHANGE: Final = 60  # what a dry run reckons with: the benchmark's figure for 50 records
 NOTICES_SHOWN: Final = 50
 SAMPLE_CHANGES: Final = 1_000  # hashed by a check: some 30 ms
-_WAITING: Final = "position IS NULL AND state = 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +78,8 @@ def standing(store: Store) -> Standing:
     files = (path, path.with_name(path.name + "-wal"))
     with begin_read(store.engine) as connection:
         values = membership.get_all(connection)
-        pending = _counts(connection, f"SELECT kind, count(*) FROM change WHERE {_WAITING} GROUP BY kind")
-        oldest = connection.exec_driver_sql(f"SELECT min(hlc) FROM change WHERE {_WAITING}").scalar()
+        pending = _counts(connection, f"SELECT kind, count(*) FROM change WHERE {WAITING} GROUP BY kind")
+        oldest = connection.exec_driver_sql(f"SELECT min(hlc) FROM change WHERE {WAITING}").scalar()
         aside = _counts(connection, "SELECT reason, count(*) FROM change WHERE state <> 0 GROUP BY reason")
         return Standing(
             facility=member.facility if member else None,
@@ -92,7 +91,7 @@ def standing(store: Store) -> Standing:
             pending_changes=sum(pending.values()),
             pending_by_kind=pending,
             oldest_pending_ms=None if oldest is None else to_ms(Hlc(oldest)),
-            unsent_changes=_count(connection, f"SELECT count(*) FROM change WHERE segment IS NULL AND {_WAITING}"),
+            unsent_changes=_count(connection, f"SELECT count(*) FROM change WHERE segment IS NULL AND {WAITING}"),
             set_aside=sum(aside.values()),
             set_aside_reasons=aside,
             unread_items=_count(connection, "SELECT count(*) FROM unread_item"),
@@ -118,7 +117,7 @@ def standing(store: Store) -> Standing:
 def pending_changes(store: Store) -> int:
     """Changes without a position on the feed, not set aside."""
     with begin_read(store.engine) as connection:
-        return _count(connection, f"SELECT count(*) FROM change WHERE {_WAITING}")
+        return _count(connection, f"SELECT count(*) FROM change WHERE {WAITING}")
 
 
 def conflicts_open(store: Store) -> int:
@@ -171,7 +170,7 @@ def plan(store: Store) -> Plan:
     """For a dry run: what is not held by the hub yet, and what it will be on this link."""
     with begin_read(store.engine) as connection:
         link = membership.link_of(membership.get_all(connection))
-        waiting = _count(connection, f"SELECT count(*) FROM change WHERE segment IS NULL AND {_WAITING}")
+        waiting = _count(connection, f"SELECT count(*) FROM change WHERE segment IS NULL AND {WAITING}")
         ready = connection.exec_driver_sql(
             "SELECT count(*), sum(length(raw)), sum(length(change_ids)) FROM envelope WHERE held = 0"
         ).one()

@@ -55,12 +55,14 @@ _ADVANCE: Final = (SyncState.QUARANTINED, SyncState.SAVED, SyncState.SENT, SyncS
 
 @dataclass(frozen=True, slots=True)
 class KeptChange:
-    """A change as this node keeps it. position: on the facility's feed. reason: why it is set aside, else empty."""
+    """A change as this node keeps it. position: on the facility's feed. reason: why it is set aside, else empty.
+    sent_ms: of a referral, when it first left this computer."""
 
     held: Held
     position: Position | None
     sync: SyncState
     reason: str = ""
+    sent_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,11 @@ class KeptRecord:
     def sent(self) -> bool:
         """Whether any of its changes has left this machine."""
         return any(one.sync not in (SyncState.SAVED, SyncState.QUARANTINED) for one in self.kept)
+
+    @property
+    def sent_ms(self) -> int | None:
+        """Of a referral: when any of its changes first left."""
+        return min((one.sent_ms for one in self.kept if one.sent_ms is not None), default=None)
 
     @property
     def positions(self) -> dict[ChangeId, Position | None]:
@@ -318,7 +325,8 @@ class Writing:
 
 
 _CHANGE_QUERY: Final = (
-    "SELECT c.rowid, c.raw, c.receipt_ms, c.origin, c.position, c.state, c.reason, e.held, e.admitted, e.sent_count"
+    "SELECT c.rowid, c.raw, c.receipt_ms, c.origin, c.position, c.state, c.reason, e.held, e.admitted, e.sent_count,"
+    " c.sent_ms"
     " FROM change c LEFT JOIN envelope e ON e.id8 = c.segment"
 )
 
@@ -350,7 +358,7 @@ def _where(prefix: str, kind: str | None, patient: PatientId | None) -> tuple[st
 
 
 def _kept_change(row: Any) -> KeptChange:
-    _, raw, receipt_ms, origin, position, state, reason, held, admitted, sent_count = row
+    _, raw, receipt_ms, origin, position, state, reason, held, admitted, sent_count, sent_ms = row
     if state == ledger.SET_ASIDE:
         sync = SyncState.QUARANTINED
     elif position is not None or admitted:
@@ -359,7 +367,8 @@ def _kept_change(row: Any) -> KeptChange:
         sync = SyncState.HELD
     else:
         sync = SyncState.SENT if sent_count else SyncState.SAVED
-    return KeptChange(Held(changes.parse(raw), receipt_ms, ledger.ORIGINS[origin]), position, sync, reason or "")
+    found = Held(changes.parse(raw), receipt_ms, ledger.ORIGINS[origin])
+    return KeptChange(found, position, sync, reason or "", sent_ms)
 
 
 def _kept_records(connection: Connection, keys: Sequence[RecordKey]) -> list[KeptRecord]:

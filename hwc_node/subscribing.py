@@ -40,14 +40,23 @@ def card(store: Store, person: PersonId, patient: PatientId, record: RecordId, s
     records = _of(store, patient)
     if not any(one.key.kind == "patient" for one in records):
         raise InvalidValue("There is no such patient here.", field="patient", code="E_NO_SUCH_RECORD")
-    for text in subscription.secrets(records):
-        found = subscription.secret_of(text)
-        if found is not None:
-            return Card(patient, found)
+    there = _card_in(patient, records)
+    if there is not None:
+        return there
     made = Card(patient, secret[:SECRET_BYTES])
     with store.writing(now_ms) as tx:
         tx.author(person, RecordKey(CARD, record), patient, {"secret": made.secret_text}, {})
     return made
+
+
+def card_of(store: Store, patient: PatientId) -> Card | None:
+    """The card that there is; None where none was made."""
+    return _card_in(patient, _of(store, patient))
+
+
+def _card_in(patient: PatientId, records: list[Record]) -> Card | None:
+    found = (subscription.secret_of(text) for text in subscription.secrets(records))
+    return next((Card(patient, one) for one in found if one is not None), None)
 
 
 def ask(

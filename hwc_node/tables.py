@@ -29,7 +29,7 @@ class ChangeRow(NodeRow, table=True):
     origin: number of the side that wrote it (0 centre, 1 doctor, 2 hub). receipt_ms, position and tag: what the hub
     said of it, None until it did; tag stays when a feed goes back, for it vouches. lane: its priority. state: 0 normal,
     1 set aside (then with a ``reason``). attempts: how often the hub refused a segment it was in. segment: the live
-    envelope it is in.
+    envelope it is in. sent_ms: of a referral, when it first left this computer; people are told it, nothing else asks.
     """
 
     __tablename__ = "change"
@@ -58,6 +58,7 @@ class ChangeRow(NodeRow, table=True):
     reason: str | None
     attempts: int
     segment: bytes | None = Field(sa_column=_bytes(nullable=True))
+    sent_ms: int | None = None
 
 
 class EnvelopeRow(NodeRow, table=True):

@@ -93,12 +93,14 @@ def change_line(kept: KeptChange) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ReferralView:
-    """A referral as its centre sees it. unseen: None where there is no reply, or it does not say what was seen."""
+    """A referral as its centre sees it. unseen: None where there is no reply, or it does not say what was seen. sent_ms:
+    when it first left this computer, None where it has not, or another one of this centre sent it."""
 
     record: Record
     progress: referral.Progress
     reply: Record | None
     unseen: tuple[Unseen, ...] | None
+    sent_ms: int | None = None
 
     @property
     def facility(self) -> str:

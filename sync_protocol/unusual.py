@@ -47,6 +47,12 @@ class Unusual:
     field: str
     low: float
     high: float
+    value: float
+
+    @property
+    def token(self) -> str:
+        """Names this value of this field: who was asked about 60 was not asked about 6."""
+        return f"{self.field}:{self.value:g}"
 
 
 def unusual(measured: Mapping[str, Value], age_years: int | None) -> list[Unusual]:
@@ -59,10 +65,10 @@ def unusual(measured: Mapping[str, Value], age_years: int | None) -> list[Unusua
     for name, value in flat.items():
         usual = _usual(name, age_years)
         if usual is not None and type(value) in (int, float) and not usual.low <= value <= usual.high:
-            found.append(Unusual(name, usual.low, usual.high))
+            found.append(Unusual(name, usual.low, usual.high, value))
     systolic, diastolic = flat.get("systolic_mmhg"), flat.get("diastolic_mmhg")
     if type(systolic) is int and type(diastolic) is int and diastolic >= systolic:
-        found.append(Unusual("diastolic_mmhg", 0, systolic - 1))
+        found.append(Unusual("diastolic_mmhg", 0, systolic - 1, diastolic))
     return found
 
 

@@ -27,6 +27,7 @@ from hwc_node.cli import console, opening
 from hwc_node.config import FILE_MODE, NodeConfig, storage_fault
 from hwc_node.scheduler import BackgroundSync, Outcome
 from hwc_node.store import Store
+from hwc_node.sync import Progress
 from hwc_node.web.premises import Premises
 from sync_protocol.errors import OurFault
 
@@ -71,13 +72,30 @@ def serve(host: str | None, port: int | None, *, locked: bool = False) -> None:
 
 
 class _Background:
-    """The background sync, begun once the database is open."""
+    """The background sync, begun once the database is open; as the pages see it (`premises.Syncing`)."""
 
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self._sync: BackgroundSync | None = None
         self._opened: Store | None = None
+        self._steps: tuple[int, int] | None = None
         self.premises: Premises | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._sync is not None and self._sync.running
+
+    @property
+    def next_in_s(self) -> float | None:
+        return self._sync.next_in_s if self._sync is not None else None
+
+    @property
+    def steps(self) -> tuple[int, int] | None:
+        return self._steps
+
+    def hurry(self) -> None:
+        if self._sync is not None:
+            self._sync.hurry()
 
     def open(self, key: bytes) -> Store:
         """Open the database for the first who unlocked at a page, and begin to sync."""
@@ -87,15 +105,25 @@ class _Background:
 
     def start(self, store: Store) -> None:
         self._sync = BackgroundSync(
-            lambda: _background_turn(store),
+            lambda: self._turn(store),
             interval_s=self._config.sync_interval_s,
             cap_s=self._config.sync_retry_cap_s,
             asked_s=sync.retry_after_s,
             is_urgent=lambda: outbox.is_urgent(store),
         )
         if self.premises is not None:
-            self.premises.syncing = self._sync
+            self.premises.syncing = self
         self._sync.start()
+
+    def _turn(self, store: Store) -> Outcome:
+        try:
+            done = sync.run(store, timeout_s=SYNC_TURN_S, on_progress=self._moved)
+        finally:
+            self._steps = None
+        return Outcome(done.advised_s, more=done.pending_changes > 0 and done.sent_changes > 0)
+
+    def _moved(self, progress: Progress) -> None:
+        self._steps = (progress.done_steps, progress.total_steps)
 
     def stop(self) -> bool:
         """Whether nothing runs any more."""
@@ -118,11 +146,6 @@ def _log_to_stderr(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-def _background_turn(store: Store) -> Outcome:
-    done = sync.run(store, timeout_s=SYNC_TURN_S)
-    return Outcome(done.advised_s, more=done.pending_changes > 0 and done.sent_changes > 0)
 
 
 def _server(app: Any) -> uvicorn.Server:

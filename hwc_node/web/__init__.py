@@ -17,7 +17,20 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from hwc_node.web import faults, finding, guards, lists, papers, patients, referring, registering, unlocking, visits
+from hwc_node.web import (
+    cards,
+    correcting,
+    faults,
+    finding,
+    guards,
+    lists,
+    papers,
+    patients,
+    referring,
+    registering,
+    unlocking,
+    visits,
+)
 from hwc_node.web.desk import LOCK_SCREEN, NotIn, words_of
 from hwc_node.web.premises import Premises
 from sync_protocol.documents import id_text
@@ -27,7 +40,7 @@ from sync_protocol.pages.rendering import Renderer
 from sync_protocol.words import N_
 
 SERVICE_NAME: Final = "Health Sync"
-PARTS: Final = (unlocking, finding, registering, patients, visits, referring, papers, lists)
+PARTS: Final = (unlocking, finding, registering, patients, cards, visits, correcting, referring, papers, lists)
 
 log = structlog.get_logger("hwc.web")
 

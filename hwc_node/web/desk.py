@@ -18,6 +18,7 @@ from typing import Annotated, Any, Final
 import structlog
 from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
 
 from hwc_node import drafts, overview
 from hwc_node.clinic import Clinic
@@ -104,6 +105,10 @@ class Desk:
         }
         return HTMLResponse(self.renderer.page(template, self.words, **(common | values)), status)
 
+    def part(self, template: str, **values: Any) -> Response:
+        """A piece of a page, for a script that puts it in its place."""
+        return HTMLResponse(self.renderer.page(template, self.words, **values))
+
     def line(self, now_ms: int) -> overview.SyncLine:
         """Where this computer stands with the hub."""
         syncing = self.premises.syncing
@@ -112,6 +117,7 @@ class Desk:
             now_ms,
             running=syncing is not None and syncing.running,
             next_try_s=syncing.next_in_s if syncing is not None else None,
+            steps=syncing.steps if syncing is not None else None,
         )
 
     def go(self, path: str) -> Response:
@@ -167,7 +173,10 @@ def _desk(request: Request, *, used: bool) -> Desk:
     return Desk(premises, request, session, premises.store, request.app.state.renderer)
 
 
-def at_work(request: Request) -> Desk:
+async def at_work(request: Request) -> Desk:
+    """Whoever is in. A request that is more than a question carries its session's own secret, whichever page it is for."""
+    if request.method != "GET":
+        await posted(request)
     return _desk(request, used=True)
 
 
@@ -177,14 +186,18 @@ def watching(request: Request) -> Desk:
 
 
 async def posted(request: Request) -> Form:
-    """A form of who is in. Raises NotIn for a form that is not of this session."""
+    """A form of who is in. Raises NotIn for a form that is not of this session; of one that locked itself it is kept."""
+    known: Form | None = getattr(request.state, "form", None)
+    if known is not None:
+        return known
     form = await guards.form_of(request)
     session = premises_of(request).session(request.cookies.get(COOKIE, ""))
     if session is None or not hmac.compare_digest(session.csrf.encode(), form.value(CSRF).encode()):
         raise NotIn
     if session.locked:
-        keep_for_later(request, session, form)
+        await run_in_threadpool(keep_for_later, request, session, form)
         raise NotIn
+    request.state.form = form
     return form
 
 

@@ -24,6 +24,23 @@ PLAIN: Final = {
     "E_NO_ASSETS": N_("A part of this program is missing. Ask whoever installed it to run: make assets"),
 }  # fmt: skip
 
+REFUSED: Final = {
+    "E_NOT_ALLOWED": N_("The hub does not take this kind of record from a centre."),
+    "E_NOT_OURS": N_("The hub does not take this kind of record from a centre."),
+    "E_UNKNOWN_FACILITY": N_("It names a centre that the hub does not know."),
+    "E_REVOKED": N_("The hub has shut this computer out; what it sends waits there for a person."),
+    "E_NOT_CANONICAL": N_("The record's form is not as it should be."),
+    "E_MALFORMED": N_("The record's form is not as it should be."),
+    "E_TOO_LARGE": N_("The record is larger than the hub takes."),
+    "E_ERASED": N_("The patient was erased by order of the hub."),
+}  # fmt: skip
+_REFUSED_OTHERWISE: Final = N_("The hub could not take it in.")
+
+
+def refusal_said(code: str) -> str:
+    """Why the hub set a record aside, as people are told it, with the code for whoever helps."""
+    return f"{said(REFUSED.get(code, _REFUSED_OTHERWISE))} [{code}]"
+
 
 def said_of(error: HealthSyncError) -> str:
     """In the spoken language where it has this sentence, and with the code."""

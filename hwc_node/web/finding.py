@@ -6,58 +6,72 @@ What is typed is sent in a form, never in an address: addresses stand in histori
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from fastapi import APIRouter, Response
 
 from hwc_node import drafts, finding, overview
-from hwc_node.web.desk import HOME, AtWork, Posted, patient_in
-from sync_protocol.change import PatientId, RecordId, RecordKey
+from hwc_node.finding import Found
+from hwc_node.web import cards
+from hwc_node.web.desk import HOME, AtWork, Desk, Posted, patient_in
+from sync_protocol import subscription
+from sync_protocol.change import PatientId
 from sync_protocol.documents import id_text, parse_id
-from sync_protocol.errors import HealthSyncError
+from sync_protocol.errors import InvalidValue
 from sync_protocol.pages.forms import Form
+from sync_protocol.subscription import Card
 
 REGISTER: Final = "/register"
+LATEST: Final = 5  # visits on the first page, to come back to
 _DIGITS: Final = re.compile(r"[\d\s+-]{6,}")
-_CARD_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 router = APIRouter()
 
 
 @router.get(HOME)
 def home(desk: AtWork) -> Response:
+    return _home(desk, Form(), None)
+
+
+def _home(desk: Desk, form: Form, found: Sequence[Found] | None, letters: str = "") -> Response:
+    if desk.request.headers.get("hx-request"):
+        return desk.page("found", form=form, found=found, letters=letters)
     begun = [one for one in drafts.of_person(desk.store, desk.session.person) if one.place != HOME]
     return desk.page(
         "home",
-        form=Form(),
-        found=None,
+        form=form,
+        found=found,
+        letters=letters,
         alarms=overview.alarms(desk.store, desk.now_ms),
-        begun=begun,
+        begun=begun if found is None else [],
+        seen=overview.latest_visits(desk.store, LATEST) if found is None else [],
     )
 
 
 @router.post("/find")
 def find(desk: AtWork, form: Posted) -> Response:
+    """A scanned code leads to its patient; anything else is looked for."""
     typed = form.value("typed")
-    if (card := _CARD_ID.search(typed)) is not None and _is_here(desk, card[0]):
-        return _to(desk, card[0])
-    found = finding.find(desk.store, typed) if typed else None
-    if desk.request.headers.get("hx-request"):
-        return desk.page("found", form=form, found=found)
-    return desk.page("home", form=form, found=found, alarms=overview.alarms(desk.store, desk.now_ms), begun=[])
+    card, named = _card(typed), _ID.fullmatch(typed)
+    patient = card.patient if card is not None else PatientId(parse_id(typed)) if named is not None else None
+    if patient is not None and cards.is_here(desk, patient):
+        return _to(desk, patient)
+    if card is not None:
+        return _home(desk, form, (), letters=typed)
+    return _home(desk, form, finding.find(desk.store, typed) if typed else None)
 
 
-def _is_here(desk: AtWork, text: str) -> bool:
-    """Whether a card's id is that of a patient of this computer."""
+def _card(typed: str) -> Card | None:
     try:
-        key = RecordKey("patient", RecordId(parse_id(text)))
-    except HealthSyncError:
-        return False
-    return desk.store.record(key) is not None
+        return subscription.parse_card(typed)
+    except InvalidValue:
+        return None
 
 
-def _to(desk: AtWork, text: str) -> Response:
-    path = f"/patients/{id_text(PatientId(parse_id(text)))}"
+def _to(desk: Desk, patient: PatientId) -> Response:
+    path = f"/patients/{id_text(patient)}"
     if desk.request.headers.get("hx-request"):
         return Response(status_code=204, headers={"hx-redirect": path})
     return desk.go(path)

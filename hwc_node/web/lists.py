@@ -8,12 +8,12 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
-from hwc_node import edits, overview, standing
+from hwc_node import edits, overview, questioning, standing
 from hwc_node.views import Conflict
+from hwc_node.web import editing, faults
 from hwc_node.web.desk import AtWork, Desk, Posted, Watching
 from sync_protocol import documents, schema
 from sync_protocol.canonical import Value
-from sync_protocol.change import ChangeId
 from sync_protocol.errors import HealthSyncError
 from sync_protocol.merge import Record
 from sync_protocol.pages import clinical, language
@@ -73,7 +73,25 @@ def decisions(desk: AtWork) -> Response:
         if len(refused) >= MOST_REFUSED:
             break
     found.sort(key=lambda one: (one.since_ms, one.id))
-    return desk.page("decisions", found=found, refused=refused, name_of=desk.clinic.patient_name)
+    return desk.page(
+        "decisions",
+        found=found,
+        refused=refused,
+        most=MOST_CONFLICTS,
+        news=questioning.questioned(desk.store),
+        name_of=desk.clinic.patient_name,
+        why_of=faults.refusal_said,
+    )
+
+
+@router.post("/news")
+def news(desk: AtWork, form: Posted) -> Response:
+    """News that was put aside, since it would hide much: obeyed by whoever asked at the hub, or kept put aside."""
+    if form.value("news") == "obey" and form.value("sure") == "yes":
+        questioning.accept(desk.store, desk.now_ms)
+    elif form.value("news") == "keep":
+        questioning.refuse(desk.store)
+    return desk.go("/decisions")
 
 
 @router.get("/decisions/{kind}/{record}/{field:path}")
@@ -108,9 +126,7 @@ def decide(desk: AtWork, kind: str, record: str, field: str, form: Posted) -> Re
     with language.speaking(desk.words):
         take = form.required("take", said("Choose what is to hold"))
         chosen = _chosen(desk, one, form, take)
-    shown = frozenset(
-        ChangeId(bytes.fromhex(text)) for text in form.all("shown") if re.fullmatch(r"[0-9a-f]{32}", text)
-    )
+    shown = editing.shown_in(form)
 
     def settle() -> None:
         desk.clinic.resolve(name, lambda _record, _field: chosen, form.value("note") or None, desk.now_ms, shown)
@@ -167,7 +183,11 @@ def _joined(one: Conflict) -> Value:
 
 @router.get("/sync/line")
 def sync_line(desk: Watching) -> Response:
-    return desk.page("sync_line")
+    """Nothing where it says what the page has already: nobody is told the same twice, and a slow link carries less."""
+    line = desk.line(desk.now_ms)
+    if desk.request.query_params.get("seen") == line.token:
+        return Response(status_code=204)
+    return desk.part("sync_line", line=line)
 
 
 @router.get("/sync")

@@ -14,10 +14,11 @@ from fastapi import APIRouter, Response
 from hwc_node import finding
 from hwc_node.finding import Found
 from hwc_node.visiting import RANDOM_BYTES, Entry, fresh_id
+from hwc_node.web import editing
 from hwc_node.web.desk import AtWork, Desk, Posted, record_in
 from sync_protocol import documents
 from sync_protocol.canonical import Value
-from sync_protocol.change import PatientId, RecordKey
+from sync_protocol.change import PatientId, RecordId, RecordKey
 from sync_protocol.documents import element_key, id_text
 from sync_protocol.errors import HealthSyncError, InvalidValue
 from sync_protocol.merge import Record
@@ -38,6 +39,8 @@ CONSENT_WORDING: Final = N_(
     " I may ask to see them, to have them corrected, and to have them erased as far as the law allows."
 )
 TEXTS: Final = ("village", "guardian", "address", "language")
+CLEARED: Final = (*TEXTS, "phone", "abha")
+"""What may be emptied again when a patient's particulars are put right."""
 
 router = APIRouter()
 
@@ -70,10 +73,11 @@ def register(desk: AtWork, form: Posted) -> Response:
         _name_records(desk, form)
         writes = _patient_writes(desk, form)
         given = form.required("given", said("Choose whether the patient consents"))
-    alike = [] if form.errors or form.value("new") == "yes" else _alike(desk, writes)
+    patient = PatientId(record_in(form.value("patient")))
+    asked = form.value("new") == "yes" or _is_saved(desk, patient)
+    alike = [] if form.errors or asked else _alike(desk, writes)
     if alike:
         return _show(desk, form, alike, 409)
-    patient = PatientId(record_in(form.value("patient")))
     consent: dict[str, Value] = {
         "given": given == "yes",
         "wording": desk.words.gettext(CONSENT_WORDING),
@@ -89,6 +93,11 @@ def register(desk: AtWork, form: Posted) -> Response:
         return _show(desk, form, [], 422)
     path = f"/patients/{id_text(patient)}"
     return desk.go(f"{path}/visit" if form.value("then") == "visit" or form.value("new") else path)
+
+
+def _is_saved(desk: Desk, patient: PatientId) -> bool:
+    """Whether this very form was saved already: it is sent again."""
+    return desk.store.record(RecordKey("patient", RecordId(patient))) is not None
 
 
 def _alike(desk: Desk, writes: dict[str, Value]) -> list[Found]:
@@ -190,7 +199,7 @@ def _shown_form(record: Record) -> Form:
         form.given["born"] = [str(birth.get("date") or "")]
         form.given["age"] = ["" if birth.get("age_years") is None else str(birth["age_years"])]
     form.given["allergies"] = [", ".join(elements(view, "allergies"))]
-    form.given["shown"] = [name.hex() for held in record.live.values() for name in held]
+    editing.show(form, record)
     return form
 
 
@@ -205,16 +214,9 @@ def edit(desk: AtWork, name: str, form: Posted) -> Response:
     record = _own(desk, name)
     with language.speaking(desk.words):
         writes = _patient_writes(desk, form)
-    shown = {bytes.fromhex(one) for one in form.all("shown") if re.fullmatch(r"[0-9a-f]{32}", one)}
     _keep_birth(record, writes)
-    gone = {
-        one: {"present": False}
-        for one in record.fields
-        if one.startswith("allergies/") and one not in writes and shown & set(record.live[one])
-    }
-    every: dict[str, Value] = writes | gone
-    base = {one: [bytes(seen) for seen in record.live.get(one, ()) if seen in shown] for one in every}
-    entry = Entry(record.key, every, base)
+    writes |= editing.cleared(record, form, writes, CLEARED) | editing.emptied(record, form, writes, ("allergies",))
+    entry = Entry(record.key, writes, editing.base_of(record, form, writes))
     if not desk.saved(form, lambda: desk.visiting.save(PatientId(record.key.record), [entry], desk.now_ms)):
         return desk.page("patient_edit", form=form, patient_id=name, status=422)
     return desk.go(f"/patients/{name}")

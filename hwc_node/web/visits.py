@@ -12,6 +12,7 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
+from hwc_node import drafts
 from hwc_node.overview import PatientPage
 from hwc_node.visiting import RANDOM_BYTES, Visit, fresh_id
 from hwc_node.web import patients
@@ -19,6 +20,7 @@ from hwc_node.web.desk import AtWork, Desk, Posted, record_in
 from hwc_node.web.registering import split
 from sync_protocol import unusual
 from sync_protocol.canonical import Value
+from sync_protocol.change import RecordId
 from sync_protocol.documents import id_text
 from sync_protocol.pages import clinical, language
 from sync_protocol.pages.clinical import age_years, elements
@@ -32,6 +34,7 @@ NUMBERS: Final = tuple(name for name in clinical.VITALS if name != "blood_pressu
 PRESSURE: Final = ("systolic_mmhg", "diastolic_mmhg")
 WHOLE: Final = frozenset({"pulse_bpm", "respiratory_rate", "spo2_percent"})
 MAX_RETURN_DAYS: Final = 730
+LEFT_OPEN_MS: Final = 2 * 3_600_000  # an entry that waited for so long was interrupted; a patient has left by then
 
 router = APIRouter()
 
@@ -63,22 +66,23 @@ def save(desk: AtWork, name: str, form: Posted) -> Response:
         desk.keep_draft(form, desk.place, one.patient)
         return _show(desk, name, one, form)
     with language.speaking(desk.words):
-        case = _case_writes(desk, form)
-        measured = _vitals_writes(desk, form)
+        at_ms = _when_ms(record_in(form.value("case")), desk.now_ms)
+        case = case_writes(form) | {"at": at_ms, "mode": "in_person"}
+        measured = vitals_writes(form)
         due = _due_writes(desk, form)
         if not form.errors and not (case.keys() - {"at", "mode"} or measured):
             form.wrong("complaints", said("Enter what the patient complains of, or what was found"))
         years = age_years(one.view.get("birth"), desk.today)
         odd = unusual.unusual(measured, years[0] if years else None)
     seen = set(form.all("seen_unusual"))
-    if not form.errors and {found.field for found in odd} - seen:
+    if not form.errors and {found.token for found in odd} - seen:
         desk.keep_draft(form, desk.place, one.patient)
         return _show(desk, name, one, form, 409, odd)
     visit = Visit(
         record_in(form.value("case")),
         case,
         record_in(form.value("vitals")),
-        {"at": desk.now_ms, **measured} if measured else {},
+        {"at": at_ms, **measured} if measured else {},
         record_in(form.value("follow_up")),
         due,
     )
@@ -87,6 +91,13 @@ def save(desk: AtWork, name: str, form: Posted) -> Response:
     if form.value("then") == "refer":
         return desk.go(f"/patients/{name}/cases/{form.value('case')}/refer")
     return desk.go(f"/patients/{name}")
+
+
+def _when_ms(case: RecordId, now_ms: int) -> int:
+    """When the visit is: now; of an entry that was begun hours before it is saved, when it was begun. That is the time in
+    its id, which was drawn when the form was first shown (a UUIDv7)."""
+    begun_ms = int.from_bytes(case[:6], "big")
+    return begun_ms if LEFT_OPEN_MS < now_ms - begun_ms <= drafts.KEPT_MS else now_ms
 
 
 def _repeat(form: Form, one: PatientPage) -> None:
@@ -101,8 +112,9 @@ def _repeat(form: Form, one: PatientPage) -> None:
             form.given[field] = [clinical.coded(last.get(field)) or str(last.get(field) or "")]
 
 
-def _case_writes(desk: Desk, form: Form) -> dict[str, Value]:
-    writes: dict[str, Value] = {"at": desk.now_ms, "mode": "in_person"}
+def case_writes(form: Form) -> dict[str, Value]:
+    """What the form says of a visit, but for what was measured."""
+    writes: dict[str, Value] = {}
     writes |= split(form, "complaints", "complaints", said("Complaints"))
     for sign in form.all("danger_signs"):
         if sign in clinical.DANGER_SIGNS:
@@ -120,7 +132,8 @@ def _case_writes(desk: Desk, form: Form) -> dict[str, Value]:
     return {name: value for name, value in writes.items() if value is not None}
 
 
-def _vitals_writes(desk: Desk, form: Form) -> dict[str, Value]:
+def vitals_writes(form: Form) -> dict[str, Value]:
+    """What was measured, and what could not be."""
     writes: dict[str, Value] = {}
     pressure = {part: form.number(part, clinical.label("blood_pressure"), whole=True) for part in PRESSURE}
     if any(value is not None for value in pressure.values()):

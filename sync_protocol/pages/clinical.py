@@ -151,6 +151,7 @@ UNITS: Final = {
     "haemoglobin_g_dl": "g/dL",
 }
 
+PARTS: Final = {"systolic_mmhg": N_("Systolic pressure"), "diastolic_mmhg": N_("Diastolic pressure")}
 VITALS: Final = tuple(UNITS)
 """In the order in which they are measured and shown."""
 REGISTERS: Final = {"day": N_("exact"), "about": N_("about")}
@@ -231,6 +232,13 @@ def _plain(given: Value) -> str:
     if isinstance(given, list):
         return "; ".join(_plain(part) for part in given)
     return word(given)
+
+
+def measured(field: str, given: float) -> str:
+    """One number that was measured, with its name and unit: also one of the two of a pressure, as forms have them."""
+    if field in PARTS:
+        return f"{said(PARTS[field])} {spoken().number(given)} {UNITS['blood_pressure']}"
+    return f"{label(field)} {value(field, given)}"
 
 
 def coded(given: Value) -> str:

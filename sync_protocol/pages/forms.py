@@ -1,11 +1,14 @@
 """What somebody typed into a form, what is wrong with it, and what is shown again: nothing typed is lost.
 
-A form is bounded before it is read: so many fields, so many characters. Values come out as text; which of them a record
-takes, its table decides (`sync_protocol.schema`), and what it refuses stands beside its field in the reader's language.
+A form is bounded before it is read: so many fields, so many characters. Browsers send line ends as CR LF: a record has
+LF alone, so that a text is the same however often it is sent. Letters that no keyboard has (controls) are taken out.
+Values come out as text; which of them a record takes, its table decides (`sync_protocol.schema`), and what it refuses
+stands beside its field in the reader's language.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +27,19 @@ _DIGITS: Final = {ord(letter): str(value) for letter, value in (
     for number in range(10)
 )}  # fmt: skip
 """Digits of nine Indian scripts: a number may be typed in any of them."""
+_LINE_END: Final = re.compile("\r\n?|\u2028|\u2029")
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufff9-\ufffb\ufeff]")
+
+
+class Typed(str):
+    """Text that somebody typed, shown again in its field: there it is left as it is, since it will be sent again."""
+
+    __slots__ = ()
+
+
+def as_typed(text: str) -> str:
+    """Text from a browser as a record has it: composed (NFC), lines ended by LF, without controls."""
+    return _CONTROL.sub("", _LINE_END.sub("\n", unicodedata.normalize("NFC", text[:MAX_CHARS])))
 
 
 @dataclass(slots=True)
@@ -38,7 +54,7 @@ class Form:
         """Of the pairs of a request, as far as they are bounded."""
         form = cls()
         for name, value in pairs[:MAX_FIELDS]:
-            form.given.setdefault(name[:100], []).append(unicodedata.normalize("NFC", value[:MAX_CHARS]))
+            form.given.setdefault(name[:100], []).append(as_typed(value))
         return form
 
     @classmethod
@@ -49,6 +65,10 @@ class Form:
     def value(self, name: str) -> str:
         """What was typed, blanks around it taken off; empty where nothing was."""
         return self.given.get(name, [""])[0].strip()
+
+    def again(self, name: str) -> Typed:
+        """The same for the field itself, where it is shown again."""
+        return Typed(self.value(name))
 
     def all(self, name: str) -> list[str]:
         """Every value of a field that may be given more than once."""

@@ -74,6 +74,13 @@ class Words:
         """12 Mar."""
         return "" if when is None else str(format_date(_day(when), "d MMM", locale=self.locale))
 
+    def written_day(self, text: str | None) -> str:
+        """A day that a record has as text (``2026-03-12``), as `day`; what is no day is left as it is."""
+        try:
+            return self.day(date.fromisoformat(text)) if text else ""
+        except ValueError:
+            return str(text)
+
     def weekday(self, when: int | date) -> str:
         """Tuesday."""
         return str(format_date(_day(when), "EEEE", locale=self.locale))

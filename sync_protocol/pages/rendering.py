@@ -52,28 +52,52 @@ def _environment(package: str) -> Environment:
         lambda one, many, number: language.spoken().ngettext(one, many, number),
         newstyle=True,
     )
+    environment.globals |= {"gettext": _gettext, "ngettext": _ngettext}
     environment.policies["ext.i18n.trimmed"] = True
     environment.filters |= {
         "number": lambda value, places=None: language.spoken().number(value, places),
         "day": lambda when: language.spoken().day(when),
+        "written_day": lambda text: language.spoken().written_day(text),
         "short_day": lambda when: language.spoken().short_day(when),
         "clock": lambda ms: language.spoken().clock(ms),
         "time": lambda ms: language.spoken().time(ms),
         "ago": lambda ms, now_ms: language.spoken().ago(ms, now_ms),
+        "translated": lambda text: language.spoken().gettext(str(text)),
         "plain": plain,
         "lines": lines,
     }
     return environment
 
 
+def _gettext(text: str, **places: Any) -> Markup:
+    """A sentence in the spoken language. What fills its places is text from outside, as `_shown` has it."""
+    return Markup(language.spoken().gettext(text)) % _filled(places)  # noqa: S704  # our own sentence
+
+
+def _ngettext(one: str, many: str, number: int, **places: Any) -> Markup:
+    """The same of a number; ``num`` is that number as the language writes it."""
+    places = {"num": language.spoken().number(number)} | {name: it for name, it in places.items() if name != "num"}
+    return Markup(language.spoken().ngettext(one, many, number)) % _filled(places)  # noqa: S704  # our own sentence
+
+
+def _filled(places: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _shown(value) for name, value in places.items()}
+
+
 def _shown(value: Any) -> Any:
-    """Whatever a template puts out passes here: text that is not ours yet as it may be shown."""
+    """Whatever a template puts out passes here: text that is not ours yet as it may be shown. (What stands in a field is
+    `Typed`: it is sent again, and turns nothing outside of its field.)"""
     return plain(value) if type(value) is str else value
 
 
 def plain(text: object) -> str:
     """Text from outside as it may be shown: what would turn or hide its neighbours is shown as a mark."""
     return _CONTROL.sub("\ufffd", _TURNING.sub("\ufffd", str(text)))
+
+
+def drawing(svg: str) -> Markup:
+    """A drawing that this project made, as a page holds it. Never of text from outside, unless it was escaped before."""
+    return Markup(svg)  # noqa: S704
 
 
 def lines(text: object) -> Markup:

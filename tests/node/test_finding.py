@@ -87,6 +87,18 @@ def test_a_patient_is_found_by_any_spelling_half_a_name_or_a_number(
     assert set(found(store, people, typed)) == wanted
 
 
+def test_a_single_letter_leaves_nobody_out_and_tells_who_stands_first(
+    store: Store, people: dict[PatientId, str]
+) -> None:
+    """While "lakshmi devi" is typed, and for an initial."""
+    assert found(store, people, "lakshmi d")[0] == "laxmi"
+    assert set(found(store, people, "lakshmi d")) == {"laxmi", "lakshmi"}
+    assert found(store, people, "lakshmi b")[0] == "lakshmi"
+    assert set(found(store, people, "K Lakshmi")) == {"laxmi", "lakshmi"}
+    assert found(store, people, "s kumar")[0] == "suresh"
+    assert set(found(store, people, "k")) == set(found(store, people, "k k"))
+
+
 def test_a_phone_is_found_with_or_without_what_is_dialled_before_it(store: Store) -> None:
     written = ("+91 98450 12345", "098450 12345", "9845012345", "0091 9845012345")
     names_of = {register(store, {"name": "Asha", "phone": phone}) for phone in written}
@@ -150,6 +162,7 @@ def test_an_upgrade_finds_those_who_were_here_before(home: Home) -> None:
             for later in ("TABLE patient_word", "TABLE draft", "TABLE referral_work", "TABLE follow_up_work"):
                 connection.exec_driver_sql(f"DROP {later}")
             connection.exec_driver_sql("DROP INDEX record_at")
+            connection.exec_driver_sql("ALTER TABLE change DROP COLUMN sent_ms")
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
     with home.open() as store:
         assert [one.patient for one in finding.find(store, "lakshmi")] == [name]

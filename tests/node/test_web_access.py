@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 
 from hwc_node import keystore, standing
 from sync_protocol.documents import id_text
-from tests.node.enrolled_home import PASSPHRASE, PERSON_NAME, fresh_id, make_home
+from tests.node.enrolled_home import PASSPHRASE, PERSON_NAME, fresh_id
 from tests.node.paged_centre import SECOND_NAME, SECOND_PASSPHRASE, Centre
 
 PUBLIC = {("GET", "/unlock"), ("POST", "/unlock"), ("POST", "/language"), ("GET", "/healthz")}
@@ -19,8 +19,8 @@ GUARDS = ("content-security-policy", "referrer-policy", "x-content-type-options"
 
 
 @pytest.fixture
-def centre(tmp_path: Path) -> Centre:
-    return Centre(make_home(tmp_path))
+def centre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
+    return Centre.begin(tmp_path, monkeypatch)
 
 
 def routes(centre: Centre) -> list[tuple[str, str]]:

@@ -23,6 +23,12 @@ class Window:
     def get(self, path: str, **headers: str) -> httpx2.Response:
         return self.client.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
+    def shown(self, path: str) -> str:
+        """A page as people read it: its text, without tags."""
+        answer = self.get(path)
+        assert answer.status_code == 200, (answer.status_code, path)
+        return words(answer.text)
+
     def post(self, path: str, fields: Fields, **headers: str) -> httpx2.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.client.post(path, data=dict(fields), headers=named)
@@ -39,6 +45,12 @@ class Window:
         assert shown.status_code == 200, shown.status_code
         return self.post(path, {**hidden(shown.text), **fields})
 
+    def saved(self, path: str, fields: Fields, page: str | None = None) -> str:
+        """The same, for a form that is saved: where the answer leads."""
+        answer = self.send(path, fields, page)
+        assert answer.status_code == 303, f"{answer.status_code}: {words(answer.text)[:2000]}"
+        return str(answer.headers["location"])
+
 
 def hidden(page: str) -> dict[str, str | list[str]]:
     """The hidden fields of a page's forms."""
@@ -48,3 +60,24 @@ def hidden(page: str) -> dict[str, str | list[str]]:
         if name is not None and value is not None and html.unescape(value[1]) not in found.get(name[1], []):
             found.setdefault(name[1], []).append(html.unescape(value[1]))
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def field_value(page: str, name: str) -> str:
+    """What stands in a field of a page."""
+    area = re.search(rf'<textarea[^>]* name="{name}"[^>]*>(.*?)</textarea>', page, re.DOTALL)
+    if area is not None:
+        return html.unescape(area[1])
+    tag = re.search(rf'<input[^>]* name="{name}"[^>]*>', page)
+    value = re.search(r'value="([^"]*)"', tag[0]) if tag is not None else None
+    return html.unescape(value[1]) if value is not None else ""
+
+
+def words(page: str) -> str:
+    """The text of a page."""
+    body = re.sub(r"<(style|script)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def name_of(path: str) -> str:
+    """The id at the end of a page's path."""
+    return path.rstrip("/").rpartition("/")[2]
