@@ -10,7 +10,7 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
-from hub_server import sign_in
+from hub_server import hospitals, sign_in
 from hub_server.people import Person, Role
 from hub_server.sign_in import IDLE_MS, NewFactor, Standing
 from hub_server.web import drawing, faults
@@ -42,8 +42,9 @@ def account(desk: Anyone) -> Response:
     with desk.store.database.transaction() as connection:
         standing = sign_in.standings(connection, desk.now_ms).get(desk.person.id, Standing())
         sessions = sign_in.sessions_of(connection, desk.person.id, desk.now_ms)
+        hospital = hospitals.lookup(connection, desk.person.hub)
     with language.speaking(desk.words):
-        particulars = _particulars(desk.person)
+        particulars = _particulars(desk.person, hospital.name if hospital is not None else said("all"))
         done = said(DONE.get(desk.request.query_params.get("done", ""), "")) or ""
     return desk.page(
         "account",
@@ -56,7 +57,7 @@ def account(desk: Anyone) -> Response:
     )
 
 
-def _particulars(person: Person) -> list[tuple[str, str]]:
+def _particulars(person: Person, hospital: str) -> list[tuple[str, str]]:
     """What the hub knows of somebody who works with it, in the spoken language."""
     found = [
         (said("Name"), person.name),
@@ -66,6 +67,7 @@ def _particulars(person: Person) -> list[tuple[str, str]]:
     if person.role is Role.DOCTOR:
         specialties = ", ".join(map(clinical.specialty, person.specialties)) or said("all")
         found += [
+            (said("Hospital"), hospital),
             (said("Specialties"), specialties),
             (said("Qualification"), person.qualification),
             (said("Registration number"), person.registration_number),
@@ -97,8 +99,7 @@ def _factor_screen(
         status=status,
         confirming=confirming,
         path=CONFIRM if confirming else FACTOR,
-        drawn=drawing.qr_address(factor.uri) if factor is not None else "",
-        letters=factor.letters if factor is not None else "",
+        **(drawing.shown(factor) if factor is not None else {}),
     )
 
 

@@ -1,4 +1,5 @@
-"""QR codes as pictures inside of a page: the content security policy takes them from nowhere else."""
+"""A new second factor as a page shows it. Its QR code is a picture inside of the page: the content security policy takes
+one from nowhere else."""
 
 from __future__ import annotations
 
@@ -6,10 +7,16 @@ from typing import Final
 
 import segno
 
+from hub_server.sign_in import NewFactor
+
 BORDER: Final = 4  # modules of white around it, as the standard asks for
 
 
-def qr_address(text: str) -> str:
-    """A ``data:`` address of an SVG that scales with its page."""
-    drawn = segno.make(text, error="m", micro=False)
-    return str(drawn.svg_data_uri(border=BORDER, light="#fff", omitsize=True))
+def shown(factor: NewFactor) -> dict[str, str]:
+    """For `new_factor.jinja`. Each of the three holds the secret."""
+    drawn = segno.make(factor.uri, error="m", micro=False)
+    return {
+        "drawn": str(drawn.svg_data_uri(border=BORDER, light="#fff", omitsize=True)),
+        "uri": factor.uri,
+        "letters": factor.letters,
+    }

@@ -139,8 +139,7 @@ def _set_up_screen(request: Request, form: Form, status: int = 200) -> Response:
         status,
         login=found.person.login,
         secret=found.csrf,
-        letters=found.factor.letters,
-        drawn=drawing.qr_address(found.factor.uri),
+        **drawing.shown(found.factor),
     )
 
 
