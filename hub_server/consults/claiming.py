@@ -57,11 +57,15 @@ def claim(
 
 
 def release(store: Store, doctor: Person, name: RecordId, now_ms: int) -> Done:
-    """Give the referral back to the queue. Raises InvalidValue, or NeedsPerson (``E_CLAIMED``: by another doctor)."""
+    """Give the referral back to the queue; one's own claim also where one does not see the referral any more.
+
+    Raises InvalidValue, NotAllowed (``E_NOT_YOURS``), or NeedsPerson (``E_CLAIMED``: by another doctor).
+    """
     with store.database.transaction() as connection:
         before = charts.chart(connection, store, name, hold=True)
         own = open_claims(before, doctor)
         if not own:
+            require_specialty(doctor, before)
             if open_claims(before):
                 raise _claimed_by_another(before, doctor)
             return Done("already_released", name, None, before.facility)

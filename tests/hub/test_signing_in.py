@@ -143,7 +143,7 @@ def test_the_first_time_somebody_chooses_a_password_and_sets_up_an_authenticator
     [
         ({"password": PASSWORD, "twice": PASSWORD}, "E_SAME_PASSWORD"),
         ({"password": "short", "twice": "short"}, "E_WEAK_PASSWORD"),
-        ({"password": "dr.rao", "twice": "dr.rao"}, "E_WEAK_PASSWORD"),
+        ({"password": "name OF dr.rao", "twice": "name OF dr.rao"}, "E_WEAK_PASSWORD"),
         ({"password": "12345678901", "twice": "12345678901"}, "E_WEAK_PASSWORD"),
         ({"password": OWN, "twice": WRONG}, "The two passwords differ"),
         ({"password": "", "twice": ""}, "Enter a new password"),
@@ -162,7 +162,7 @@ def test_what_is_wrong_the_first_time_is_told_and_shown_again_without_the_passwo
     assert answer.status_code == 422
     assert code in answer.text
     assert secret_on(answer.text) == rao.secret
-    assert not typed["password"] or typed["password"] not in re.sub(r'name="username"[^>]*', "", answer.text)
+    assert not typed["password"] or typed["password"] not in answer.text
     assert goes_to(window) == "/sign-in"
     assert window.send("/sign-in/set-up", {"password": OWN, "twice": OWN, "code": rao.code()}).status_code == 303
 
