@@ -129,6 +129,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "charts": 65,
         "subscriptions": 65,
         "intake": 70,
+        "slips": 70,
         "keeper": 70,
         "workers": 72,
         "pages": 72,

@@ -27,6 +27,7 @@ from hub_server.cli import (
     places,
     reports,
     serving,
+    slips,
     staff,
     subscribing,
 )
@@ -260,6 +261,7 @@ app.add_typer(referrals, name="referrals", short_help="The doctors' queue: the m
 opening.command(app, "claim")(doctors.claim)
 opening.command(app, "hand-over")(attending.hand_over)
 opening.command(app, "reply")(doctors.reply)
+opening.command(app, "slip")(slips.slip_command)
 opening.command(duties, "list")(attending.list_duty)
 opening.command(duties, "on")(attending.go_on_duty)
 opening.command(duties, "off")(attending.go_off_duty)

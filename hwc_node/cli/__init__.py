@@ -21,6 +21,7 @@ from hwc_node.cli import (
     looking,
     moving,
     opening,
+    papers,
     records,
     slots,
     subscribing,
@@ -42,6 +43,7 @@ key = _group()
 subscriptions = _group()
 news = _group()
 courier = _group()
+printing = _group()
 
 
 @opening.group(app)
@@ -164,6 +166,19 @@ def courier_group(context: typer.Context) -> None:
         raise typer.BadParameter("say write or read; 'hwc courier --help' tells of both", param_hint="COMMAND")
 
 
+@opening.group(printing)
+def printing_group(context: typer.Context) -> None:
+    """\b
+    Examples:
+      hwc print referral ID | lp
+      hwc print prescription ID --out prescription.pdf
+
+    Papers as PDFs, each with every script shaped: a referral slip, a doctor's prescription.
+    """
+    if context.invoked_subcommand is None:
+        raise typer.BadParameter("say referral or prescription; 'hwc print --help' tells of both", param_hint="COMMAND")
+
+
 opening.command(app, "enrol", "Make this node's database and enrol it at the hub.")(moving.enrol)
 opening.command(app, "import", "Take in records, one a line.")(records.import_command)
 opening.command(app, "export", "Print what this node holds, a record a line.")(records.export_command)
@@ -184,6 +199,10 @@ opening.command(referrals, "show", "Show one referral, its reply, and what the d
     deciding.show_referral
 )
 app.add_typer(referrals, name="referrals", short_help="Where the referrals stand.")
+opening.command(printing, "referral", "Print a referral slip.")(papers.print_referral)
+opening.command(printing, "prescription", "Print a doctor's answer.")(papers.print_prescription)
+app.add_typer(printing, name="print", short_help="Papers as PDFs.")
+opening.command(app, "slip", "Tell what a scanned referral slip says.")(papers.slip_command)
 opening.command(news, "list", "Tell of news that was put aside.")(deciding.list_news)
 opening.command(news, "accept", "Obey it.")(deciding.accept_news)
 opening.command(news, "refuse", "Keep it put aside.")(deciding.refuse_news)

@@ -23,7 +23,7 @@ from hwc_node.views import ReferralView
 from sync_protocol import merge, schema, slip
 from sync_protocol.canonical import Value
 from sync_protocol.change import RecordId, RecordKey
-from sync_protocol.documents import id_text
+from sync_protocol.documents import id_text, parse_id
 from sync_protocol.errors import InvalidValue
 from sync_protocol.merge import Record
 from sync_protocol.pages import clinical, language
@@ -187,7 +187,8 @@ def prescription(store: Store, clinic: Clinic, name: str, reply: str, now_ms: in
     """A doctor's answer to a referral. reply: its id. Raises InvalidValue (``E_NO_SUCH_RECORD``, ``E_BAD_ID``)."""
     given = _given(store, clinic, name, now_ms)
     every = answers(store, given.view)
-    found = next((one for one in every if id_text(one.key.record) == reply.lower()), None)
+    wanted = parse_id(reply)
+    found = next((one for one in every if one.key.record == wanted), None)
     if found is None:
         raise InvalidValue("There is no such answer here.", code="E_NO_SUCH_RECORD")
     signed_ms = _signed_ms(found)

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from fastapi import APIRouter, Response
 
 from hwc_node import drafts, finding, overview
 from hwc_node.finding import Found
+from hwc_node.printing import scanned
+from hwc_node.printing.scanned import Scanned
 from hwc_node.web import cards
 from hwc_node.web.desk import HOME, AtWork, Desk, Posted, patient_in
-from sync_protocol import subscription
+from sync_protocol import slip, subscription
 from sync_protocol.change import PatientId
 from sync_protocol.documents import id_text, parse_id
-from sync_protocol.errors import InvalidValue
+from sync_protocol.errors import InvalidValue, TheirBytes
+from sync_protocol.pages import language, slips
 from sync_protocol.pages.forms import Form
 from sync_protocol.subscription import Card
 
@@ -30,23 +34,35 @@ _ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 router = APIRouter()
 
 
+@dataclass(frozen=True, slots=True)
+class SlipRead:
+    """What a scanned slip says, as the page shows it; or why it cannot be read."""
+
+    found: Scanned | None = None
+    rows: Sequence[tuple[str, str]] = ()
+    problem: str = ""
+
+
 @router.get(HOME)
 def home(desk: AtWork) -> Response:
     return _home(desk, Form(), None)
 
 
-def _home(desk: Desk, form: Form, found: Sequence[Found] | None, letters: str = "") -> Response:
+def _home(
+    desk: Desk, form: Form, found: Sequence[Found] | None, letters: str = "", slip_read: SlipRead | None = None
+) -> Response:
     if desk.request.headers.get("hx-request"):
-        return desk.page("found", form=form, found=found, letters=letters)
+        return desk.page("found", form=form, found=found, letters=letters, slip_read=slip_read)
     begun = [one for one in drafts.of_person(desk.store, desk.session.person) if one.place != HOME]
     return desk.page(
         "home",
         form=form,
         found=found,
         letters=letters,
+        slip_read=slip_read,
         alarms=overview.alarms(desk.store, desk.now_ms),
-        begun=begun if found is None else [],
-        seen=overview.latest_visits(desk.store, LATEST) if found is None else [],
+        begun=begun if found is None and slip_read is None else [],
+        seen=overview.latest_visits(desk.store, LATEST) if found is None and slip_read is None else [],
     )
 
 
@@ -54,10 +70,12 @@ def _home(desk: Desk, form: Form, found: Sequence[Found] | None, letters: str = 
 def find(desk: AtWork, form: Posted) -> Response:
     """A scanned code leads to its patient; anything else is looked for."""
     typed = form.value("typed")
+    if slip.is_slip(typed):
+        return _slip(desk, typed)
     card, named = _card(typed), _ID.fullmatch(typed)
     patient = card.patient if card is not None else PatientId(parse_id(typed)) if named is not None else None
     if patient is not None and cards.is_here(desk, patient):
-        return _to(desk, patient)
+        return _to(desk, f"/patients/{id_text(patient)}")
     if card is not None:
         return _home(desk, form, (), letters=typed)
     return _home(desk, form, finding.find(desk.store, typed) if typed else None)
@@ -70,8 +88,20 @@ def _card(typed: str) -> Card | None:
         return None
 
 
-def _to(desk: Desk, patient: PatientId) -> Response:
-    path = f"/patients/{id_text(patient)}"
+def _slip(desk: Desk, letters: str) -> Response:
+    """A slip leads to its referral, if that is here; another centre's is shown, and that it was not checked."""
+    with language.speaking(desk.words):
+        try:
+            found = scanned.read(desk.store, letters)
+        except TheirBytes as error:
+            return _home(desk, Form(), None, slip_read=SlipRead(problem=slips.problem(error)))
+        rows = slips.rows(found.summary)
+    if found.is_here:
+        return _to(desk, f"/referrals/{id_text(found.summary.referral)}")
+    return _home(desk, Form(), None, slip_read=SlipRead(found, rows))
+
+
+def _to(desk: Desk, path: str) -> Response:
     if desk.request.headers.get("hx-request"):
         return Response(status_code=204, headers={"hx-redirect": path})
     return desk.go(path)
