@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import Response
 
 from sync_protocol.errors import HealthSyncError, InvalidValue, NeedsPerson, NotAllowed, OurFault, TheirBytes
-from sync_protocol.pages.language import said
+from sync_protocol.pages.language import ENGLISH, spoken
 from sync_protocol.words import N_
 
 PLAIN: Final = {
@@ -25,9 +25,14 @@ PLAIN: Final = {
 }
 
 
+OTHERWISE: Final = N_("This could not be done.")
+
+
 def said_of(error: HealthSyncError) -> str:
-    """In the spoken language where it has this sentence, and with the code."""
-    return f"{said(PLAIN.get(error.code, error.message))} [{error.code}]"
+    """In the spoken language, and with the code; what has no words in it yet is told in general ones."""
+    words, sentence = spoken(), PLAIN.get(error.code, error.message)
+    known = words.code == ENGLISH or words.gettext(sentence) != sentence
+    return f"{words.gettext(sentence if known else OTHERWISE)} [{error.code}]"
 
 
 def status_of(error: HealthSyncError) -> int:

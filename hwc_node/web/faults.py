@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sync_protocol.errors import HealthSyncError, InvalidValue, NeedsPerson, OurFault, TheirBytes
-from sync_protocol.pages.language import said
+from sync_protocol.pages.language import ENGLISH, said, spoken
 from sync_protocol.words import N_
 
 PLAIN: Final = {
@@ -42,10 +42,14 @@ def refusal_said(code: str) -> str:
     return f"{said(REFUSED.get(code, _REFUSED_OTHERWISE))} [{code}]"
 
 
+OTHERWISE: Final = N_("This could not be done.")
+
+
 def said_of(error: HealthSyncError) -> str:
-    """In the spoken language where it has this sentence, and with the code."""
-    text = said(PLAIN.get(error.code, error.message))
-    return f"{text} [{error.code}]"
+    """In the spoken language, and with the code; what has no words in it yet is told in general ones."""
+    words, sentence = spoken(), PLAIN.get(error.code, error.message)
+    known = words.code == ENGLISH or words.gettext(sentence) != sentence
+    return f"{words.gettext(sentence if known else OTHERWISE)} [{error.code}]"
 
 
 def status_of(error: HealthSyncError) -> int:

@@ -27,6 +27,8 @@ _DIGITS: Final = {ord(letter): str(value) for letter, value in (
     for number in range(10)
 )}  # fmt: skip
 """Digits of nine Indian scripts: a number may be typed in any of them."""
+MAX_NUMBER: Final = 1e9  # above every limit of a field, which then tells what is too large
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,30}(?:[.,][0-9]{0,30})?")
 _LINE_END: Final = re.compile("\r\n?|\u2028|\u2029")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufff9-\ufffb\ufeff]")
 
@@ -86,16 +88,12 @@ class Form:
 
     def number(self, name: str, label: str, *, whole: bool = False) -> float | int | None:
         """The number that was typed; None where nothing was, or what was is none (which is then told)."""
-        text = (
-            self.value(name).translate(_DIGITS).replace(",", ".") if not whole else self.value(name).translate(_DIGITS)
-        )
+        text = self.value(name).translate(_DIGITS)
         if not text:
             return None
-        try:
-            parsed = float(text)
-        except ValueError:
-            parsed = float("nan")
-        if parsed != parsed or abs(parsed) > 1e9:
+        written = _NUMBER.fullmatch(text)
+        parsed = float(text.replace(",", ".")) if written is not None else float("inf")
+        if abs(parsed) > MAX_NUMBER:
             self.wrong(name, said("%(label)s must be a number", label=label))
             return None
         if parsed == int(parsed):
