@@ -24,7 +24,8 @@ KIND: Final = "erasure"
 MAX_REASON_CHARS: Final = 1_000
 _RANDOM_BYTES: Final = 10
 _ABOUT_A_PATIENT: Final = (
-    "referral", "claim_lock", "conflicted", "subscription", "subscription_request", "own_subscriber", "held_erasure"
+    "referral", "claim_lock", "draft", "glass", "conflicted",
+    "subscription", "subscription_request", "own_subscriber", "held_erasure",
 )  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """The hub's clockwork: what is done by time and not by request. The only door to APScheduler.
 
-Five jobs: drop the sealed bytes of segments admitted long ago, and the databases that a restore set aside long ago;
+Six jobs: drop the sealed bytes of segments admitted long ago, and the databases that a restore set aside long ago;
 erase the patients whose erasure was held until a day that has come; drop the sessions that are over and the tries to
-sign in that are forgotten; and keep the log of the hub's own PostgreSQL within its bound. They run at the start and then
+sign in that are forgotten; drop what doctors left behind (claims that lapsed, drafts, duty that is over, reviewed
+openings); and keep the log of the hub's own PostgreSQL within its bound. They run at the start and then
 four times a day; the first and the third in small commits, also on several hubs at once. A job that fails is logged by
 APScheduler, and tried again at its time.
 """
@@ -17,7 +18,7 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]  # it brings no types
 
-from hub_server import backup, erasure, registry, sign_in
+from hub_server import backup, claim_locks, drafts, duty, erasure, glass, registry, sign_in
 from hub_server.pg_programs import bound_log
 from hub_server.store import Store
 
@@ -42,6 +43,7 @@ class Clockwork:
             self.drop_set_aside,
             self.erase_due,
             self.drop_stale_sign_ins,
+            self.drop_left_behind,
             self.bound_server_log,
         ):
             self._scheduler.add_job(
@@ -90,6 +92,13 @@ class Clockwork:
         """Returns how many sessions were dropped that had ended by themselves."""
         with self._store.database.transaction() as connection:
             return sign_in.drop_stale(connection, self._now_ms())
+
+    def drop_left_behind(self) -> int:
+        """Returns how many rows of doctors' doings were dropped that have no use any more."""
+        now_ms = self._now_ms()
+        with self._store.database.transaction() as connection:
+            drops = (claim_locks.drop_lapsed, duty.drop_over, drafts.drop_old, glass.drop_old)
+            return sum(drop(connection, now_ms) for drop in drops)
 
     def bound_server_log(self) -> bool:
         """Whether the log of the hub's own PostgreSQL had grown too long, and was shortened."""

@@ -408,6 +408,41 @@ class ClaimLock(SQLModel, table=True):
     handed_ms: int = Field(default=0, sa_column=_big())
 
 
+class Draft(SQLModel, table=True):
+    """A reply that a doctor has begun. facility: the patient's home. sealed: the form's fields under the patient's key."""
+
+    __tablename__ = "draft"
+    __table_args__ = (Index("draft_person", "person", "referral"), Index("draft_patient", "patient"))
+    facility: str = Field(primary_key=True)
+    person: bytes = Field(sa_column=_bytes(primary=True))
+    referral: bytes = Field(sa_column=_bytes(primary=True))
+    patient: bytes = Field(sa_column=_bytes())
+    sealed: bytes = Field(sa_column=_bytes())
+    at_ms: int = Field(sa_column=_big())
+
+
+class Glass(SQLModel, table=True):
+    """A doctor opened a patient who was not theirs to see. reason: sealed under the patient's key. reviewed_ms: None while
+    it waits for a review."""
+
+    __tablename__ = "glass"
+    __table_args__ = (
+        Index("glass_patient", "patient", "person"),
+        Index("glass_person", "person", "opened_ms"),
+        Index("glass_waiting", "opened_ms", postgresql_where=text("reviewed_ms IS NULL")),
+    )
+    facility: str = Field(primary_key=True)
+    glass: bytes = Field(sa_column=_bytes(primary=True))
+    person: bytes = Field(sa_column=_bytes())
+    patient: bytes = Field(sa_column=_bytes())
+    referral: bytes = Field(sa_column=_bytes())
+    reason: bytes = Field(sa_column=_bytes())
+    opened_ms: int = Field(sa_column=_big())
+    until_ms: int = Field(sa_column=_big())
+    reviewed_ms: int | None = Field(default=None, sa_column=_big(nullable=True))
+    reviewed_by: bytes | None = Field(default=None, sa_column=_bytes(nullable=True))
+
+
 class Duty(SQLModel, table=True):
     """A doctor who is on duty until a time. specialties: separated by commas, empty for all of the doctor's."""
 

@@ -110,6 +110,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "people": 25,
         "sign_in": 45,
         "drafts": 62,
+        "glass": 62,
         "duty": 62,
         "claim_locks": 62,
         "dashboards": 72,

@@ -53,6 +53,7 @@ audits = _group()
 subscriptions = _group()
 keys = _group()
 duties = _group()
+glasses = _group()
 
 
 @app.callback(invoke_without_command=True)
@@ -216,6 +217,20 @@ def duty_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
         attending.list_duty(as_json)
 
 
+@glasses.callback(invoke_without_command=True)
+def glass_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
+    """\b
+    Examples:
+      hub glass
+      hub glass list --show-reasons
+      hub glass review ID --as officer
+
+    Patients whom a doctor of another specialty or hospital opened with a reason.
+    """
+    if context.invoked_subcommand is None:
+        attending.list_glass(as_json=as_json)
+
+
 @subscriptions.callback(invoke_without_command=True)
 def subscriptions_group(context: typer.Context, as_json: opening.AsJson = False) -> None:
     """\b
@@ -266,6 +281,9 @@ opening.command(duties, "list")(attending.list_duty)
 opening.command(duties, "on")(attending.go_on_duty)
 opening.command(duties, "off")(attending.go_off_duty)
 opening.command(duties, "contact")(attending.set_contact)
+opening.command(glasses, "list")(attending.list_glass)
+opening.command(glasses, "review")(attending.review_glass)
+app.add_typer(glasses, name="glass", short_help="Patients that a doctor of another specialty or hospital opened")
 app.add_typer(duties, name="duty", short_help="Who is on duty, and who is called when nobody is")
 opening.command(conflicts, "list")(doctors.list_conflicts)
 opening.command(conflicts, "show")(doctors.show_conflict)

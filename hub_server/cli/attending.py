@@ -1,4 +1,5 @@
-"""`hub hand-over` and `hub duty`: who takes a referral, who is on duty, and who is called when nobody is."""
+"""`hub hand-over`, `hub duty` and `hub glass`: who takes a referral, who is on duty and who is called when nobody is, and
+who opened a patient that was not theirs to see."""
 
 from __future__ import annotations
 
@@ -6,13 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from hub_server import consults, duty, hospitals
+from hub_server import consults, duty, glass, hospitals, people
 from hub_server.cli import console, doctors, opening
 from hub_server.cli.doctors import ReferralArgument
 from hub_server.cli.opening import As, AsJson, time_words
 from hub_server.duty import Contact, OnDuty
+from hub_server.glass import Opening
+from hub_server.people import Person, Role
 from sync_protocol import documents
 from sync_protocol.change import RecordId
+from sync_protocol.errors import NotAllowed
+from sync_protocol.exports import time_or_none
 
 Hospital = Annotated[str, typer.Option("--hub", metavar="CODE", help="Of this hospital; none: of all.")]
 
@@ -168,3 +173,91 @@ def set_contact(
         console.document("hub.duty_contact/1", shape)
     else:
         console.text(f"{hub or 'all hospitals'}, {specialty or 'any specialty'}: {verdict}")
+
+
+# -- breaking the glass ------------------------------------------------------------------------------------------------
+
+HIDDEN_REASON = "(a reason; --show-reasons shows it)"
+
+
+def list_glass(
+    reviewed: Annotated[bool, typer.Option("--reviewed", help="Those that were reviewed, instead.")] = False,
+    show_reasons: Annotated[
+        bool, typer.Option("--show-reasons", help="Show the reasons; they tell of patients.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """\b
+    Examples:
+      hub glass list
+      hub glass list --reviewed --json
+
+    List the patients whom a doctor of another specialty or hospital opened with a reason, and that wait for a review.
+
+    Reading the list is noted in the audit.
+    """
+    with opening.hub() as at:
+        found = glass.listed(at.store, opening.operator(), hospitals.ALL, opening.now_ms(), reviewed=reviewed)
+        with at.database.transaction() as connection:
+            ids = {one.person for one in found} | {one.reviewed_by for one in found if one.reviewed_by is not None}
+            who = people.by_id(connection, ids)
+    if as_json:
+        shapes = [_glass_json(one, {key: one.login for key, one in who.items()}, show_reasons) for one in found]
+        console.document("hub.glass/1", {"openings": shapes})
+        return
+    if not found:
+        console.say("Nothing was reviewed." if reviewed else "Nothing waits for a review.")
+        return
+    heads = ("id", "doctor", "centre", "opened", "reviewed", "reason")
+    console.table(heads, [_glass_row(one, who.get(one.person), show_reasons) for one in found])
+
+
+def _glass_row(one: Opening, doctor: Person | None, show_reasons: bool) -> tuple[str, ...]:
+    return (
+        documents.id_text(one.name),
+        doctor.login if doctor is not None else "",
+        one.facility,
+        time_words(one.opened_ms),
+        time_words(one.reviewed_ms),
+        one.reason if show_reasons else HIDDEN_REASON,
+    )
+
+
+def _glass_json(one: Opening, logins: dict[Any, str], show_reasons: bool) -> dict[str, Any]:
+    return {
+        "id": documents.id_text(one.name),
+        "doctor": logins.get(one.person),
+        "facility": one.facility,
+        "patient": documents.id_text(one.patient),
+        "referral": documents.id_text(one.referral),
+        "opened_at": documents.time_text(one.opened_ms),
+        "until_at": documents.time_text(one.until_ms),
+        "reviewed_at": time_or_none(one.reviewed_ms),
+        "reviewed_by": logins.get(one.reviewed_by),
+        **({"reason": one.reason} if show_reasons else {}),
+    }
+
+
+def review_glass(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")],
+    login: Annotated[str, typer.Option("--as", metavar="LOGIN", help="Of the officer or operator who reviewed it.")],
+    as_json: AsJson = False,
+) -> None:
+    """\b
+    Examples:
+      hub glass review 01890a5d-ac96-774b-bcce-b302099a8057 --as officer
+
+    Say that an opening was reviewed. The same again changes nothing. No doctor reviews.
+    """
+    name = opening.parsed_id(identifier, "opening")
+    with opening.hub() as at:
+        with at.database.transaction() as connection:
+            reviewer = people.working(connection, login)
+        if reviewer.role is Role.DOCTOR:
+            raise NotAllowed("A doctor reviews no opening.", code="E_NOT_YOURS")
+        done = glass.review(at.store, reviewer, name, opening.now_ms())
+    verdict = "reviewed" if done else "reviewed_before"
+    if as_json:
+        console.document("hub.review/1", {"verdict": verdict, "id": documents.id_text(name)})
+    else:
+        console.text(verdict.replace("_", " "))

@@ -158,8 +158,8 @@ def show_referral(
         actor = doctor.actor if doctor is not None else opening.operator()
         with at.database.transaction() as connection:
             row = charts.find_queued(connection, name)
-        if doctor is not None:
-            consults.require_specialty(doctor, row)
+            if doctor is not None:
+                consults.require_sight(connection, doctor, row, opening.now_ms())
         chart = next(iter(charts.read_charts(at.store, [row], actor, opening.now_ms())))
         shape = _referral_json(at, chart)
         records = [_record_json(one, show_names) for one in chart.records if one.key.kind in SHOWN_KINDS]

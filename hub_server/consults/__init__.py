@@ -20,7 +20,7 @@ from hub_server.consults.replying import (
     reply,
 )
 from hub_server.consults.settling import Settled, resolve
-from hub_server.consults.writing import RANDOM_BYTES, Done, require_specialty
+from hub_server.consults.writing import RANDOM_BYTES, Done, require_sight, require_specialty
 
 __all__ = [
     "ANSWER_FIELDS",
@@ -37,6 +37,7 @@ __all__ = [
     "parse_answer",
     "release",
     "reply",
+    "require_sight",
     "require_specialty",
     "resolve",
 ]

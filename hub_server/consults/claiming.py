@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hub_server import audit, charts, claim_locks, people
 from hub_server.charts import Chart, Queued
 from hub_server.claim_locks import DEFAULT_LAPSE_MS
-from hub_server.consults.writing import Done, introduce, require_specialty, write
+from hub_server.consults.writing import Done, introduce, require_sight, write
 from hub_server.people import Person, Role
 from hub_server.store import Entry, Store
 from sync_protocol import documents
@@ -65,7 +65,7 @@ def release(store: Store, doctor: Person, name: RecordId, now_ms: int) -> Done:
         before = charts.chart(connection, store, name, hold=True)
         own = open_claims(before, doctor)
         if not own:
-            require_specialty(doctor, before)
+            require_sight(connection, doctor, before, now_ms)
             if open_claims(before):
                 raise _claimed_by_another(before, doctor)
             return Done("already_released", name, None, before.facility)
@@ -85,7 +85,7 @@ def hand_over(
     """
     with store.database.transaction() as connection:
         before = charts.chart(connection, store, name, hold=True)
-        require_specialty(doctor, before)
+        require_sight(connection, doctor, before, now_ms)
         _require_open(before)
         if not may_take(to, before) or to.id == doctor.id:
             raise InvalidValue(

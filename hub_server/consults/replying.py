@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub_server import charts, claim_locks, people
+from hub_server import charts, claim_locks, drafts, people
 from hub_server.charts import Chart
 from hub_server.claim_locks import DEFAULT_LAPSE_MS
 from hub_server.consults.claiming import already_answered, claiming, open_claims
@@ -127,6 +127,7 @@ def reply(
             same = _same_reply(before, doctor, answer, correction)
             return Done("unchanged", name, same.key.record if same else None, before.facility)
         claim_locks.clear(connection, name, before.patient)
+        drafts.drop(connection, doctor.id, name)
         changes = write(connection, store, before, entries, doctor, "reply", now_ms)
     verdict = "corrected" if correction else "answered"
     return Done(verdict, name, entries[-1].key.record, before.facility, changes, dict(_seen(before)))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hub_server import audit, charts, people
+from hub_server import audit, charts, glass, people
 from hub_server.charts import Chart, Queued
 from hub_server.database import Connection
 from hub_server.people import Person
@@ -46,6 +46,12 @@ def require_specialty(doctor: Person, one: Queued | Chart) -> None:
         raise NotAllowed("This referral is of another hospital or specialty.", code="E_NOT_YOURS")
 
 
+def require_sight(connection: Connection, doctor: Person, one: Queued | Chart, now_ms: int) -> None:
+    """The same, but for a patient whom the doctor opened with a reason (`glass`). Raises NotAllowed (``E_NOT_YOURS``)."""
+    if not doctor.sees(one.specialty, one.hub) and glass.open_for(connection, doctor.id, one.patient, now_ms) is None:
+        require_specialty(doctor, one)
+
+
 def write(
     connection: Connection,
     store: Store,
@@ -72,7 +78,7 @@ def introduce(
     """
     with store.database.transaction() as connection:
         before = charts.chart(connection, store, name)
-        require_specialty(doctor, before)
+        require_sight(connection, doctor, before, now_ms)
         if not decide(before):
             return
     scope = PatientId(doctor.id)

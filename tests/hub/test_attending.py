@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from hub_server import glass, people
+from hub_server.clock import wall_ms
+from sync_protocol.change import RecordId
+from sync_protocol.documents import parse_id
 from tests.hub.command_line import REPLY, Terminal, add_doctor, consultation, terminal
 
 
@@ -74,3 +79,28 @@ def test_a_contact_is_set_replaced_and_removed(hub: Terminal) -> None:
     assert hub("duty", "contact", "Dr. Iyer").status == 2
     assert "E_BAD_PHONE" in hub("duty", "contact", "Dr. Iyer", "call me").err
     assert "E_UNKNOWN_HUB" in hub("duty", "contact", "Dr. Iyer", "112", "--hub", "NOWHERE").err
+
+
+def test_an_opening_is_listed_and_reviewed_by_an_officer(hub: Terminal, database_url: str) -> None:
+    _, name, _ = consultation(hub, database_url)
+    hub("people", "add", "skin", "--name", "Dr. S", "--registration-number", "K", "--specialty", "dermatology")
+    hub("people", "add", "officer", "--name", "Ravi", "--role", "district_officer")
+    refused = hub("referrals", "show", name, "--as", "skin")
+    assert (refused.status, "E_NOT_YOURS" in refused.err) == (1, True)
+    world = hub.world(database_url)
+    with world.database.transaction() as connection:
+        doctor = people.find(connection, "skin")
+    glass.break_glass(
+        world.store, doctor, RecordId(parse_id(name)), "planted reason", wall_ms(), os.urandom(glass.RANDOM_BYTES)
+    )
+    assert hub("referrals", "show", name, "--as", "skin").status == 0
+    answer = hub("glass", "--json")
+    (one,) = answer.json["openings"]
+    assert (one["doctor"], one["referral"], one["reviewed_at"], "planted" in answer.out) == ("skin", name, None, False)
+    assert "planted reason" in hub("glass", "list", "--show-reasons").out
+    assert hub("glass", "review", one["id"], "--as", "skin").status == 1
+    reviewing = ("glass", "review", one["id"], "--as", "officer", "--json")
+    assert [hub(*reviewing).json["verdict"] for _ in range(2)] == ["reviewed", "reviewed_before"]
+    assert "Nothing waits" in hub("glass").err
+    (reviewed,) = hub("glass", "list", "--reviewed", "--json").json["openings"]
+    assert reviewed["reviewed_by"] == "officer"

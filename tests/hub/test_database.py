@@ -198,6 +198,8 @@ INSERT INTO quarantine SELECT nextval('quarantine_id_seq'), facility, patient, p
     FROM patient;
 INSERT INTO person SELECT patient, encode(patient, 'hex'), '', '', '', '', '', 0, 0 FROM patient;
 INSERT INTO audit (at_ms, actor, verb, facility, subject, hash) SELECT 0, '', '', '', '', '' FROM patient;
+INSERT INTO draft SELECT facility, patient, patient, patient, '', 0 FROM patient;
+INSERT INTO glass SELECT facility, patient, patient, patient, patient, '', 0, 0, NULL, NULL FROM patient;
 ANALYZE
 """
 

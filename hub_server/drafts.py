@@ -1,0 +1,99 @@
+"""What a doctor has typed into a reply and not signed yet: it survives a reload, a sign-out and another machine.
+
+A draft belongs to one doctor and one referral; nobody else is shown it. It is sealed under the patient's key, so it is
+erased with the patient, and opens for nobody who has the database alone. It goes when the reply is signed and by itself
+when it is old; sizes and numbers are bounded. It refuses to know what the fields mean and who may write it (`consults`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from hub_server.database import Connection
+from hub_server.store import Store
+from sync_protocol.change import PatientId, PersonId, RecordId
+from sync_protocol.errors import InvalidValue, TooLarge
+
+MAX_DRAFT_BYTES: Final = 128 * 1024  # a prescription of forty lines and two long texts, in a script of three bytes
+MAX_DRAFTS: Final = 60  # of one doctor: then the oldest goes
+KEPT_MS: Final = 14 * 86_400_000  # a fortnight: who has not come back to it by then begins anew
+_LABEL: Final = b"draft\x00"
+
+Fields = Mapping[str, Sequence[str]]
+_FIELDS: Final = msgspec.msgpack.Decoder(dict[str, list[str]])
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """fields: as the form had them. at_ms: when it was kept last."""
+
+    fields: dict[str, list[str]]
+    at_ms: int
+
+
+def keep(
+    store: Store, connection: Connection, doctor: PersonId, name: RecordId, fields: Fields, now_ms: int, nonce: bytes
+) -> None:
+    """Keep what the form says now in the place of what it said before. nonce: 12 random bytes.
+
+    Raises InvalidValue (``E_NO_SUCH_REFERRAL``: also of a patient who was erased) or TooLarge (``E_DRAFT_TOO_LARGE``).
+    """
+    raw = msgspec.msgpack.encode({field: list(values) for field, values in fields.items()})
+    if len(raw) > MAX_DRAFT_BYTES:
+        raise TooLarge("This draft is too long to be kept.", code="E_DRAFT_TOO_LARGE")
+    held = connection.execute(  # the patient is not erased before the draft stands there to be erased too
+        "SELECT facility, patient FROM patient WHERE wrapped_key <> '' AND patient ="
+        " (SELECT patient FROM referral WHERE referral = %s LIMIT 1) FOR SHARE",
+        (name,),
+    ).fetchone()
+    if held is None:
+        raise InvalidValue("The hub has no such referral.", code="E_NO_SUCH_REFERRAL")
+    home, patient = held[0], PatientId(bytes(held[1]))
+    key = store.keys_of(connection, [patient])[patient]
+    sealed = store.vault.seal_text(key, raw, _LABEL + doctor + name, nonce)
+    connection.execute("DELETE FROM draft WHERE person = %s AND referral = %s AND facility <> %s", (doctor, name, home))
+    connection.execute(
+        "INSERT INTO draft (facility, person, referral, patient, sealed, at_ms) VALUES (%s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT (facility, person, referral) DO UPDATE SET sealed = EXCLUDED.sealed, at_ms = EXCLUDED.at_ms",
+        (home, doctor, name, patient, sealed, now_ms),
+    )
+    connection.execute(
+        "DELETE FROM draft WHERE person = %s AND referral NOT IN"
+        " (SELECT referral FROM draft WHERE person = %s ORDER BY at_ms DESC, referral LIMIT %s)",
+        (doctor, doctor, MAX_DRAFTS),
+    )
+
+
+def find(store: Store, connection: Connection, doctor: PersonId, name: RecordId) -> Draft | None:
+    """This doctor's draft of a reply to this referral. Raises BadSignature (``E_STORED_ALTERED``)."""
+    row = connection.execute(
+        "SELECT patient, sealed, at_ms FROM draft WHERE person = %s AND referral = %s ORDER BY at_ms DESC LIMIT 1",
+        (doctor, name),
+    ).fetchone()
+    if row is None:
+        return None
+    patient = PatientId(bytes(row[0]))
+    key = store.keys_of(connection, [patient]).get(patient)
+    if key is None:
+        return None
+    return Draft(_FIELDS.decode(store.vault.open_text(key, bytes(row[1]), _LABEL + doctor + name)), row[2])
+
+
+def begun(connection: Connection, doctor: PersonId) -> dict[RecordId, int]:
+    """Referral → when this doctor's draft was kept last. Opens nothing."""
+    rows = connection.execute("SELECT referral, at_ms FROM draft WHERE person = %s", (doctor,)).fetchall()
+    return {RecordId(bytes(name)): at_ms for name, at_ms in rows}
+
+
+def drop(connection: Connection, doctor: PersonId, name: RecordId) -> bool:
+    """The reply was signed, or its doctor does not want the draft any more. False where there was none."""
+    return connection.execute("DELETE FROM draft WHERE person = %s AND referral = %s", (doctor, name)).rowcount > 0
+
+
+def drop_old(connection: Connection, now_ms: int) -> int:
+    """Remove what nobody came back to; how many."""
+    return connection.execute("DELETE FROM draft WHERE at_ms < %s", (now_ms - KEPT_MS,)).rowcount
