@@ -236,10 +236,8 @@ def test_no_form_leads_to_another_server_or_writes_a_header(hub: PagedHub, to: s
 def test_what_comes_in_cookies_and_headers_is_no_more_than_words(hub: PagedHub) -> None:
     window = hub.window()
     for value in ("x" * 5_000, "a\x00b", "%0d%0aset-cookie: a=b", "'; DROP TABLE session; --", "é" * 43, "=" * 43):
-        headers = {
-            "cookie": f"hub_session={value}; hub_pending={value}; language={value}".encode(),
-            "accept-language": value.encode(),
-        }
+        sent = f"hub_session={value}; hub_pending={value}; language={value}"
+        headers = [(b"cookie", sent.encode()), (b"accept-language", value.encode())]
         for path in ("/account", "/sign-in", "/sign-in/set-up"):
             answer = window.client.get(path, headers=headers)
             assert answer.status_code in (200, 303)
