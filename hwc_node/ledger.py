@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from hwc_node import names, worklist
 from sync_protocol import change as changes
 from sync_protocol import merge, replica, segment
+from sync_protocol.canonical import Value
 from sync_protocol.change import Change, ChangeId, PatientId, RecordKey
 from sync_protocol.feed_page import Position
 from sync_protocol.merge import Held, Record
@@ -106,7 +107,9 @@ def keep(connection: Connection, held: Mapping[RecordKey, Sequence[Held]], arriv
     arrived: dict[RecordKey, list[Held]] = {}
     for one in batch.values():
         arrived.setdefault(one.held.change.key, []).append(one.held)
-    _keep_records(connection, _whole(joined, held, arrived), {key: items[-1] for key, items in arrived.items()})
+    whole, only = _whole(joined, held, arrived), {key: items[-1] for key, items in arrived.items()}
+    _keep_records(connection, whole, only)
+    worklist.keep_patients(connection, _patients(whole, only))
     _keep_digests(connection, _digest_deltas(joined))
     worklist.refresh(connection, {one.patient for one in joined if one.key.kind in worklist.MATTERING})
     return Kept(sum(1 for name in batch if name not in known), tuple(joined))
@@ -159,6 +162,15 @@ def _update(connection: Connection, again: Sequence[tuple[Held, Arrived]]) -> No
         rows.append((one.held.receipt_ms, origin, earlier, at, at, one.tag, one.held.change.id))
     if rows:
         connection.exec_driver_sql(_UPDATE, rows)
+
+
+def _patients(joined: Sequence[Joined], only: Mapping[RecordKey, Held]) -> dict[PatientId, Mapping[str, Value]]:
+    """What the patients' own records among these show now."""
+    return {
+        one.patient: only[one.key].change.writes if one.record is None else one.record.view()
+        for one in joined
+        if one.key.kind == PATIENT and bytes(one.key.record) == bytes(one.patient)
+    }
 
 
 _UPSERT_RECORD: Final = (

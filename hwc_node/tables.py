@@ -149,6 +149,17 @@ class ReferralWorkRow(NodeRow, table=True):
     saved_ms: int
     received_ms: int | None
     answered_ms: int | None
+    specialty: str
+
+
+class PatientWorkRow(NodeRow, table=True):
+    """A patient as a month's report counts them. sex: empty where it is not known. born: as `worklist.born` says."""
+
+    __tablename__ = "patient_work"
+    __table_args__ = {"sqlite_with_rowid": False}  # as SQLAlchemy reads it
+    patient: bytes = Field(sa_column=_bytes(primary=True))
+    sex: str
+    born: int | None
 
 
 class FollowUpWorkRow(NodeRow, table=True):

@@ -1,4 +1,5 @@
-"""Rows by which lists of what waits are found at once: where each referral stands, when each follow-up is due.
+"""Rows by which lists of what waits are found at once: where each referral stands, when each follow-up is due; and what a
+month's report counts by: a referral's specialty, a patient's sex and day of birth.
 
 They say nothing that the changes do not say, and are made anew for a patient whenever something of theirs is kept that
 matters to them, in the same transaction. Whether a referral has left this machine is not in them, since envelopes come
@@ -7,19 +8,22 @@ and go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Final
 
 from sqlalchemy import Connection
 
 from sync_protocol import change as changes
 from sync_protocol import merge, referral
+from sync_protocol.canonical import Value
 from sync_protocol.change import PatientId, RecordKey
 from sync_protocol.merge import Held, Record
 from sync_protocol.referral import Progress, Status
 
 REFERRAL: Final = "referral"
 FOLLOW_UP: Final = "follow_up"
+PATIENT: Final = "patient"
 MATTERING: Final = frozenset({REFERRAL, FOLLOW_UP, "claim", "reply", "acknowledgement"})
 """The kinds whose changes move a row."""
 
@@ -37,6 +41,8 @@ _SECTIONS: Final = {
     Status.CLOSED: FINISHED,
     Status.WITHDRAWN: FINISHED,
 }
+SEXES: Final = frozenset("FMOU")
+MAX_YEAR: Final = 10_000
 _PATIENTS_A_READ: Final = 200
 _KINDS: Final = ",".join(f"'{kind}'" for kind in sorted(MATTERING))
 _LATEST_MS: Final = (1 << 63) - 1
@@ -53,25 +59,31 @@ def refresh(connection: Connection, patients: Iterable[PatientId]) -> None:
 
 def forget(connection: Connection, patient: PatientId) -> None:
     """The patient was erased."""
-    for table in ("referral_work", "follow_up_work"):
+    for table in ("referral_work", "follow_up_work", "patient_work"):
         connection.exec_driver_sql(f"DELETE FROM {table} WHERE patient = ?", (patient,))
 
 
 def _refresh(connection: Connection, patients: Sequence[PatientId]) -> None:
     marks = ",".join("?" * len(patients))
+    records = _records(connection, patients, _KINDS)
+    for table in ("referral_work", "follow_up_work"):
+        connection.exec_driver_sql(f"DELETE FROM {table} WHERE patient IN ({marks})", tuple(patients))
+    _insert(connection, "referral_work", _referral_rows(records))
+    _insert(connection, "follow_up_work", [row for one in records if (row := _follow_up_row(one)) is not None])
+
+
+def _records(connection: Connection, patients: Sequence[PatientId], kinds: str) -> list[Record]:
+    """Of these patients. kinds: as SQL lists them."""
+    marks = ",".join("?" * len(patients))
     found = connection.exec_driver_sql(
-        f"SELECT raw, receipt_ms FROM change INDEXED BY change_patient WHERE patient IN ({marks}) AND kind IN ({_KINDS})",
+        f"SELECT raw, receipt_ms FROM change INDEXED BY change_patient WHERE patient IN ({marks}) AND kind IN ({kinds})",
         tuple(patients),
     )
     of_key: dict[RecordKey, list[Held]] = {}
     for raw, receipt_ms in found:
         change = changes.parse(raw)
         of_key.setdefault(change.key, []).append(Held(change, receipt_ms))
-    records = [merge.fold(key, held) for key, held in of_key.items()]
-    for table in ("referral_work", "follow_up_work"):
-        connection.exec_driver_sql(f"DELETE FROM {table} WHERE patient IN ({marks})", tuple(patients))
-    _insert(connection, "referral_work", _referral_rows(records))
-    _insert(connection, "follow_up_work", [row for one in records if (row := _follow_up_row(one)) is not None])
+    return [merge.fold(key, held) for key, held in of_key.items()]
 
 
 def _insert(connection: Connection, table: str, rows: Sequence[Row]) -> None:
@@ -94,8 +106,9 @@ def _referral_rows(records: Sequence[Record]) -> list[Row]:
 
 
 def _referral_row(one: Record, patient: PatientId, now: Progress) -> Row:
-    shown = one.shown("urgency")
-    urgency = referral.urgency_rank(shown.value if shown is not None else None)
+    view = one.view()
+    urgency = referral.urgency_rank(view.get("urgency"))
+    specialty = view.get("specialty")
     saved_ms = min(now.saved_ms, _LATEST_MS)
     return (
         one.key.record,
@@ -106,6 +119,7 @@ def _referral_row(one: Record, patient: PatientId, now: Progress) -> Row:
         saved_ms,
         now.received_ms,
         now.answered_ms,
+        specialty if isinstance(specialty, str) else "",
     )
 
 
@@ -115,3 +129,53 @@ def _follow_up_row(one: Record) -> Row | None:
     view = one.view()
     due = view.get("due")
     return (one.key.record, one.patient, due if isinstance(due, str) else "", view.get("done") is True)
+
+
+# -- patients ----------------------------------------------------------------------------------------------------------
+
+
+def keep_patients(connection: Connection, views: Mapping[PatientId, Mapping[str, Value]]) -> None:
+    """What their own records show now: their rows."""
+    _insert(connection, "patient_work", [_patient_row(patient, view) for patient, view in views.items()])
+
+
+def count_patients(connection: Connection, patients: Sequence[PatientId]) -> None:
+    """Make these patients' rows anew from their changes. As many as a query takes."""
+    found = _records(connection, patients, f"'{PATIENT}'")
+    keep_patients(connection, {one.patient: one.view() for one in found if bytes(one.key.record) == bytes(one.patient)})
+
+
+def _patient_row(patient: PatientId, view: Mapping[str, Value]) -> Row:
+    sex = view.get("sex")
+    return (patient, sex if isinstance(sex, str) and sex in SEXES else "", born(view.get("birth")))
+
+
+def born(birth: Value) -> int | None:
+    """The day of birth that an age is counted from, as the digits YYYYMMDD; None where nothing is known.
+
+    Of who is known by the year, that year's first day; of who said an age, the day on which they said it, so many years
+    before. The difference of two such numbers, divided by 10,000, is an age in years.
+    """
+    if not isinstance(birth, dict):
+        return None
+    begun, year, age = _digits(birth.get("date")), birth.get("year"), birth.get("age_years")
+    if begun is not None:
+        return begun if birth.get("precision") in (None, "day") else begun // 10_000 * 10_000 + 101
+    if type(year) is int and 0 < year < MAX_YEAR:
+        return year * 10_000 + 101
+    said_on = _digits(birth.get("said_on"))
+    if type(age) is int and said_on is not None and 0 <= age * 10_000 < said_on:
+        return said_on - age * 10_000
+    return None
+
+
+def _digits(text: object) -> int | None:
+    """A day as a record has it, its month and day where they are not known the first."""
+    if not isinstance(text, str):
+        return None
+    parts = text.split("-")
+    try:
+        known = date(*(int(part) for part in (*parts, "1", "1")[:3]))
+    except ValueError:
+        return None
+    return known.year * 10_000 + known.month * 100 + known.day

@@ -159,7 +159,13 @@ def test_an_upgrade_finds_those_who_were_here_before(home: Home) -> None:
     with home.open() as store:
         name = register(store, {"name": "Laxmi Devi", "phone": "9845012345"})
         with begin_write(store.engine) as connection:
-            for later in ("TABLE patient_word", "TABLE draft", "TABLE referral_work", "TABLE follow_up_work"):
+            for later in (
+                "TABLE patient_word",
+                "TABLE draft",
+                "TABLE referral_work",
+                "TABLE follow_up_work",
+                "TABLE patient_work",
+            ):
                 connection.exec_driver_sql(f"DROP {later}")
             connection.exec_driver_sql("DROP INDEX record_at")
             connection.exec_driver_sql("ALTER TABLE change DROP COLUMN sent_ms")

@@ -1,17 +1,13 @@
-"""What waits for somebody: referrals by where they stand, and follow-ups by the day they are due."""
+"""What waits for somebody: referrals by where they stand, and follow-ups by the day they are due. Step 0010 fills both."""
 
 from __future__ import annotations
 
 from alembic import op
 
-from hwc_node import worklist
-
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
-
-PATIENTS_A_READ = 500
 
 
 def upgrade() -> None:
@@ -29,17 +25,6 @@ def upgrade() -> None:
     op.execute("CREATE INDEX follow_up_work_due ON follow_up_work (done, due, follow_up)")
     op.execute("CREATE INDEX follow_up_work_patient ON follow_up_work (patient)")
     op.execute("CREATE INDEX record_at ON record (kind, at_ms)")
-    connection, last = op.get_bind(), b""
-    while True:
-        rows = connection.exec_driver_sql(
-            "SELECT DISTINCT patient FROM change WHERE patient > ? AND kind IN ('referral', 'follow_up')"
-            " ORDER BY patient LIMIT ?",
-            (last, PATIENTS_A_READ),
-        ).fetchall()
-        if not rows:
-            return
-        last = rows[-1][0]
-        worklist.refresh(connection, [patient for (patient,) in rows])
 
 
 def downgrade() -> None:
