@@ -384,6 +384,10 @@ LATE: Final = {
     ("hwc_node/sync/connecting.py", "hub_address"),
     # What compares words takes memory, needed only after unlocking
     ("hwc_node/cli/finding.py", "find"),
+    # What speaks languages and draws codes takes 5 MB, likewise
+    ("hwc_node/cli/papers.py", "print_referral"),
+    ("hwc_node/cli/papers.py", "print_prescription"),
+    ("hwc_node/cli/papers.py", "slip_command"),
     # Alembic takes a fifth of it, and 10 MB: only an upgrade needs it
     ("hwc_node/migrations/__init__.py", "upgrade"),
     ("hwc_node/migrations/__init__.py", "require_known"),
