@@ -26,6 +26,9 @@ from sync_protocol.feed_page import Position
 from sync_protocol.merge import Held, Record, Shown
 from sync_protocol.referral import Progress, Status
 
+NEWS_KINDS: Final = frozenset(
+    {"patient", "case", "vitals", "referral", "message", "reply", "follow_up", "acknowledgement", "attachment"}
+)
 CHARTS_A_READ: Final = 50  # opened at a time: bounds the memory of a list
 WAITING: Final = (Status.RECEIVED.value, Status.CLAIMED.value)
 URGENCY_WORDS: Final = ("emergency", "urgent", "routine")  # by rank, as the queue keeps it
@@ -93,6 +96,21 @@ class Chart:
     def reply(self) -> Record | None:
         """The reply that counts."""
         return next((one for one in self.about("reply") if one.key.record == self.progress.reply), None)
+
+    def newer(self, positions: Mapping[str, int], but_of: PersonId) -> tuple[Unseen, ...]:
+        """What somebody else wrote behind the positions of a page that was opened before; nothing where those do not say
+        for this feed."""
+        looked_at = positions.get(self.feed)
+        if looked_at is None:
+            return ()
+        found = []
+        for one in (record for record in self.records if record.key.kind in NEWS_KINDS):
+            for field in one.fields:
+                for name, held in one.live[field].items():
+                    late = self.positions.get(name, looked_at) > looked_at and held.change.person != but_of
+                    if late and field not in exports.BOOKKEEPING:
+                        found.append(Unseen(one.key, field, held.change.writes[field], exports.at_ms(held)))
+        return tuple(sorted(found, key=lambda item: (item.at_ms, item.key.kind, item.key.record, item.field)))
 
     @property
     def unseen(self) -> tuple[Unseen, ...] | None:
@@ -253,6 +271,14 @@ def glances(store: Store, rows: Sequence[Queued], actor: str, now_ms: int) -> di
                     str(own.get("name") or ""), own.get("birth"), str(own.get("sex") or ""), str(line), centre, seen_ms
                 )
     return found
+
+
+def newest(connection: Connection, feed: str, patient: PatientId) -> int:
+    """The position of the newest change of a patient in a feed. Opens nothing."""
+    row = connection.execute(
+        "SELECT max(position) FROM item WHERE facility = %s AND patient = %s", (feed, patient)
+    ).fetchone()
+    return int(row[0] or 0) if row is not None else 0
 
 
 def last_seen_ms(connection: Connection, facility: str) -> int | None:

@@ -32,8 +32,8 @@ _LABEL: Final = b"glass\x00"
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """One time that the glass was broken. name: 16 bytes. facility: of the patient's home. reason: empty unless it was
-    opened for a reader. reviewed_ms: None while it waits."""
+    """One time that the glass was broken. name: 16 bytes. facility: of the patient's home; centre: its name. reason: empty,
+    like centre, unless it was opened for a reader. reviewed_ms: None while it waits."""
 
     name: bytes
     facility: FacilityCode
@@ -45,6 +45,7 @@ class Opening:
     reviewed_ms: int | None
     reviewed_by: PersonId | None
     reason: str = ""
+    centre: str = ""
 
 
 _COLUMNS: Final = (
@@ -52,7 +53,7 @@ _COLUMNS: Final = (
 )
 
 
-def _opening(row: Sequence[Any], reason: str = "") -> Opening:
+def _opening(row: Sequence[Any], reason: str = "", centre: str = "") -> Opening:
     name, facility, person, patient, referral, opened_ms, until_ms, reviewed_ms, by = row
     return Opening(
         bytes(name),
@@ -65,6 +66,7 @@ def _opening(row: Sequence[Any], reason: str = "") -> Opening:
         reviewed_ms,
         PersonId(bytes(by)) if by is not None else None,
         reason,
+        centre,
     )
 
 
@@ -136,7 +138,7 @@ def listed(store: Store, reviewer: str, hub: str, now_ms: int, *, reviewed: bool
     order = "g.reviewed_ms DESC" if reviewed else "g.opened_ms"
     with store.database.transaction() as connection:
         rows = connection.execute(
-            f"SELECT {_COLUMNS}, g.reason FROM glass g LEFT JOIN facility f ON f.facility = g.facility"
+            f"SELECT {_COLUMNS}, coalesce(f.name, ''), g.reason FROM glass g LEFT JOIN facility f ON f.facility = g.facility"
             f" WHERE (g.reviewed_ms IS NOT NULL) = %(reviewed)s AND (%(hub)s = '' OR coalesce(f.hub, '') IN ('', %(hub)s))"
             f" ORDER BY {order}, g.glass LIMIT %(most)s",
             {"reviewed": reviewed, "hub": hub, "most": MOST_LISTED},
@@ -146,11 +148,11 @@ def listed(store: Store, reviewer: str, hub: str, now_ms: int, *, reviewed: bool
     with store.database.transaction() as connection:
         keys = store.keys_of(connection, sorted({PatientId(bytes(row[3])) for row in rows}))
         found = []
-        for *columns, sealed in rows:
+        for *columns, centre, sealed in rows:
             key = keys.get(PatientId(bytes(columns[3])))
             if key is not None:  # else erased a moment ago
                 reason = store.vault.open_text(key, bytes(sealed), _LABEL + bytes(columns[0])).decode()
-                found.append(_opening(columns, reason))
+                found.append(_opening(columns, reason, centre))
     return found
 
 

@@ -157,9 +157,11 @@ def show_referral(
         doctor = at.doctor(reader) if reader is not None else None
         actor = doctor.actor if doctor is not None else opening.operator()
         with at.database.transaction() as connection:
-            row = charts.find_queued(connection, name)
-            if doctor is not None:
-                consults.require_sight(connection, doctor, row, opening.now_ms())
+            row = (
+                charts.find_queued(connection, name)
+                if doctor is None
+                else consults.seen_row(connection, doctor, name, opening.now_ms())
+            )
         chart = next(iter(charts.read_charts(at.store, [row], actor, opening.now_ms())))
         shape = _referral_json(at, chart)
         records = [_record_json(one, show_names) for one in chart.records if one.key.kind in SHOWN_KINDS]

@@ -10,7 +10,7 @@ A verb is one transaction: hold the patient, read, decide without effects, write
 
 from __future__ import annotations
 
-from hub_server.consults.claiming import ask, claim, hand_over, keep_claim, release
+from hub_server.consults.claiming import ask, claim, hand_over, keep_claim, may_take, release
 from hub_server.consults.replying import (
     ANSWER_FIELDS,
     MAX_ANSWER_BYTES,
@@ -20,7 +20,7 @@ from hub_server.consults.replying import (
     reply,
 )
 from hub_server.consults.settling import Settled, resolve
-from hub_server.consults.writing import RANDOM_BYTES, Done, require_sight, require_specialty
+from hub_server.consults.writing import RANDOM_BYTES, Done, require_sight, require_specialty, seen_row
 
 __all__ = [
     "ANSWER_FIELDS",
@@ -34,10 +34,12 @@ __all__ = [
     "claim",
     "hand_over",
     "keep_claim",
+    "may_take",
     "parse_answer",
     "release",
     "reply",
     "require_sight",
     "require_specialty",
     "resolve",
+    "seen_row",
 ]

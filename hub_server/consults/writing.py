@@ -52,6 +52,13 @@ def require_sight(connection: Connection, doctor: Person, one: Queued | Chart, n
         require_specialty(doctor, one)
 
 
+def seen_row(connection: Connection, doctor: Person, name: RecordId, now_ms: int) -> Queued:
+    """A referral's row, for a doctor who may see it. Raises InvalidValue (``E_NO_SUCH_REFERRAL``) or NotAllowed."""
+    row = charts.find_queued(connection, name)
+    require_sight(connection, doctor, row, now_ms)
+    return row
+
+
 def write(
     connection: Connection,
     store: Store,

@@ -1,27 +1,31 @@
 """The reply's form: what was typed becomes the fields of a reply, each with what is wrong beside it.
 
-Signing asks for the second factor again where it was given more than five minutes ago.
+Which drugs may be prescribed is `consults.reply`'s to say; here its objections are put beside the lines they are about.
+Signing asks for the second factor again where it was given more than five minutes ago; the code is never kept.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hub_server.web import faults
-from hub_server.web.desk import Desk
+from hub_server.web.desk import CSRF, Desk
 from sync_protocol.canonical import Value
 from sync_protocol.errors import HealthSyncError
 from sync_protocol.pages import clinical
 from sync_protocol.pages.forms import Form
 from sync_protocol.pages.language import said
 from sync_protocol.schema import MAX_LINES
+from sync_protocol.telemedicine import REASON, Objection
 
 LINES_SHOWN: Final = 3
 MAX_POSITIONS_CHARS: Final = 20_000
-LINE_PARTS: Final = ("drug", "form", "strength", "dose", "route", "frequency", "days", "advice")
+LINE_PARTS: Final = ("drug", "form", "strength", "dose", "route", "frequency", "days", "advice", REASON)
 NEEDED_PARTS: Final = ("drug", "dose", "days")
+NOT_KEPT: Final = frozenset({CSRF, "code", "more", "draft", "corrects"})
+"""Fields that are no part of a draft: secrets, buttons, and what the page says itself."""
 
 
 def answer_of(form: Form) -> dict[str, Value]:
@@ -31,13 +35,13 @@ def answer_of(form: Form) -> dict[str, Value]:
     if mode:
         answer["mode"] = form.checked("reply", "mode", clinical.label("mode"), mode)
     first = form.required("first", said("Say whether this is a first consultation"))
-    answer["first"] = first == "yes"
+    answer["first"] = first != "no"
     if text := form.value("diagnosis"):
         answer["diagnosis"] = form.checked("reply", "diagnosis", clinical.label("diagnosis"), {"text": text})
     for field in ("advice", "refer_onward"):
         if text := form.value(field):
             answer[field] = form.checked("reply", field, clinical.label(field), text)
-    if lines := prescription_of(form):
+    if lines := [line for _, line in prescription_of(form)]:
         answer["prescription"] = lines
     days = form.number("follow_up_days", clinical.label("follow_up_days"), whole=True)
     if days is not None:
@@ -47,9 +51,9 @@ def answer_of(form: Form) -> dict[str, Value]:
     return {name: value for name, value in answer.items() if value is not None}
 
 
-def prescription_of(form: Form) -> list[dict[str, Value]]:
-    """The lines in which something stands."""
-    found: list[dict[str, Value]] = []
+def prescription_of(form: Form) -> list[tuple[int, dict[str, Value]]]:
+    """The lines in which something stands, each with its number in the form."""
+    found: list[tuple[int, dict[str, Value]]] = []
     for number in range(1, MAX_LINES + 1):
         line = {part: text for part in LINE_PARTS if (text := form.value(f"{part}_{number}"))}
         if not line:
@@ -63,8 +67,44 @@ def prescription_of(form: Form) -> list[dict[str, Value]]:
                 form.wrong(f"{part}_{number}", said("Line %(num)s needs a drug, a dose and days", num=number))
         if not form.errors:
             form.checked("reply", "prescription", said("Line %(num)s", num=number), [whole], at=f"drug_{number}")
-        found.append(whole)
+        found.append((number, whole))
     return found
+
+
+def put_beside(form: Form, objections: Sequence[Objection]) -> None:
+    """What the rules object to, at the lines of the form; where a reason would do, at the field for it."""
+    numbers = [number for number, _ in prescription_of(form)]
+    for one in objections:
+        field = REASON if one.code == "E_ALLERGY" else "drug"
+        form.wrong(f"{field}_{numbers[one.line - 1]}", f"{said(one.said, **one.values)} [{one.code}]")
+
+
+def filled_from(reply: Mapping[str, Value]) -> Form:
+    """A form with what a signed reply says, to be corrected."""
+    values: dict[str, object] = {name: reply.get(name) for name in ("mode", "advice", "refer_onward", "follow_up_days")}
+    values["first"] = "yes" if reply.get("first") is True else "no"
+    values["diagnosis"] = clinical.coded(reply.get("diagnosis"))
+    lines = reply.get("prescription")
+    for number, line in enumerate(lines if isinstance(lines, list) else [], 1):
+        if isinstance(line, dict):
+            values |= {f"{part}_{number}": line.get(part) for part in LINE_PARTS}
+            values["lines"] = number + 1
+    return Form.filled(values)
+
+
+def kept_of(form: Form) -> dict[str, list[str]]:
+    """What of the form a draft keeps."""
+    return {name: values for name, values in form.given.items() if name not in NOT_KEPT and any(values)}
+
+
+def lines_of(form: Form) -> int:
+    """How many lines the page shows: those that are filled, and those that were asked for."""
+    text = form.value("lines")
+    asked = int(text) if text.isascii() and text.isdecimal() and len(text) < 3 else LINES_SHOWN
+    filled = [
+        number for number in range(1, MAX_LINES + 1) if any(form.value(f"{part}_{number}") for part in LINE_PARTS)
+    ]
+    return min(max(LINES_SHOWN, asked, *filled), MAX_LINES)
 
 
 # -- what the doctor saw -----------------------------------------------------------------------------------------------

@@ -1,150 +1,185 @@
 """The case: what the hub knows of a patient, and as of when; questions to the centre; the reply, drafted and signed.
 
-What the doctor looked at goes with the reply: the positions of the page, not of the moment of signing. A signed reply
-never changes; a correction is a new one that says why.
+What the doctor looked at goes with the reply: the positions of the page, not of the moment of signing; what came since
+is told above a page that is shown again. A signed reply never changes; a correction is a new one that says why. Who may
+not see the case is told so, and may say why they have to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from fastapi import APIRouter, Response
 
-from hub_server import charts, consults
+from hub_server import charts, consults, drafts, glass
 from hub_server.charts import Chart, Queued
-from hub_server.consults import Correction
-from hub_server.web.answering import LINES_SHOWN, answer_of, needs_code, positions_of, positions_text, require_code
-from hub_server.web.desk import Desk, Doctor, Posted, record_in
-from sync_protocol import merge
-from sync_protocol.change import RecordId
-from sync_protocol.merge import Record
-from sync_protocol.pages import clinical, language
+from hub_server.consults import Correction, LinesRefused
+from hub_server.drafts import Draft
+from hub_server.glass import Opening
+from hub_server.web import answering, attending, showing
+from hub_server.web.desk import Desk, Doctor, DoctorWatching, Posted, record_in
+from sync_protocol.change import PersonId, RecordId
+from sync_protocol.errors import NotAllowed
+from sync_protocol.pages import language
 from sync_protocol.pages.forms import Form
 from sync_protocol.pages.language import said
+from sync_protocol.referral import Status
 
-TREND_POINTS: Final = 12
+NONCE_BYTES: Final = 12
+OPEN_TO_TALK: Final = (Status.RECEIVED, Status.CLAIMED, Status.ANSWERED, Status.SEEN)
 
 router = APIRouter()
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A case that this doctor may see, read and noted. opening: if it is open to them by a reason."""
+
+    row: Queued
+    chart: Chart
+    names: dict[PersonId, str]
+    opening: Opening | None
+    draft: Draft | None
+    seen_ms: int | None
+
+
 @router.get("/cases/{name}")
 def case_page(desk: Doctor, name: str) -> Response:
-    return _show(desk, name, Form())
-
-
-def _read(desk: Desk, name: str) -> tuple[Queued, Chart]:
-    """The chart, noted in the audit as read."""
     record = record_in(name)
+    try:
+        seen = _read(desk, record)
+    except NotAllowed:
+        return _closed(desk, record, Form())
+    consults.keep_claim(desk.store, desk.person, record, desk.now_ms)
+    return _show(desk, seen, _begun(seen))
+
+
+def _read(desk: Desk, name: RecordId) -> Seen:
+    """The case, noted in the audit as read. Raises InvalidValue (``E_NO_SUCH_REFERRAL``) or NotAllowed."""
     with desk.store.database.transaction() as connection:
-        row = charts.find_queued(connection, record)
-    require_specialty(desk, row)
-    return row, next(iter(charts.read_charts(desk.store, [row], desk.person.actor, desk.now_ms)))
-
-
-def require_specialty(desk: Desk, row: Queued) -> None:
-    """A doctor sees the referrals of their hospital and specialties. Raises NotAllowed (``E_NOT_YOURS``)."""
-    consults.require_specialty(desk.person, row)
-
-
-def _show(desk: Desk, name: str, form: Form, status: int = 200) -> Response:
-    row, chart = _read(desk, name)
-    if not form.value("positions"):
-        form.given["positions"] = [positions_text(chart.heads)]
+        row = consults.seen_row(connection, desk.person, name, desk.now_ms)
+    chart = next(iter(charts.read_charts(desk.store, [row], desk.person.actor, desk.now_ms)))
+    staff = {held.change.person for one in chart.records for held in one.changes.values()}
     with desk.store.database.transaction() as connection:
-        staff = charts.names(connection, desk.store, chart.feed, _staff(chart))
-        seen_ms = charts.last_seen_ms(connection, row.feed)
-    visible = [one for one in chart.records if merge.is_visible(one)]
+        return Seen(
+            row,
+            chart,
+            charts.names(connection, desk.store, chart.feed, staff) | attending.names_of(connection, [row]),
+            None
+            if desk.person.sees(row.specialty, row.hub)
+            else glass.open_for(connection, desk.person.id, row.patient, desk.now_ms),
+            drafts.find(desk.store, connection, desk.person.id, name),
+            charts.last_seen_ms(connection, row.feed),
+        )
+
+
+def _begun(seen: Seen) -> Form:
+    """The reply's form when the page is opened: the draft, else the answer that may be corrected, else nothing."""
+    if seen.draft is not None:
+        return Form({field: list(values) for field, values in seen.draft.fields.items()})
+    return answering.filled_from(seen.chart.reply.view()) if seen.chart.reply is not None else Form()
+
+
+def _show(desk: Desk, seen: Seen, form: Form, status: int = 200) -> Response:
+    chart, row = seen.chart, seen.row
+    before = answering.positions_of(form)  # of the page that the doctor wrote this on
+    form.given["positions"] = [answering.positions_text(chart.heads)]
+    form.given["lines"] = [str(answering.lines_of(form))]
+    with desk.store.database.transaction() as connection:
+        takers = attending.takers(connection, row, desk.person, desk.now_ms)
+
+    def name_of(person: PersonId) -> str:
+        return seen.names.get(person, "")
+
+    with language.speaking(desk.words):
+        shown = showing.shown(chart, name_of, desk.today)
     return desk.page(
         "case",
-        name=name,
+        name=desk.request.path_params["name"],
         row=row,
-        chart=chart,
         form=form,
-        shown=chart.referral.view(),
-        own=next((one.view() for one in visible if bytes(one.key.record) == bytes(chart.patient)), {}),
-        cases=_of(visible, "case"),
-        vitals=_of(visible, "vitals")[:TREND_POINTS],
-        measured=_measured(_of(visible, "vitals")[:TREND_POINTS]),
-        replies=chart.about("reply"),
-        messages=list(chart.about("message")),
-        others=[one for one in _of(visible, "referral") if one.key != chart.referral.key],
-        staff=staff,
+        names=seen.names,
+        opening=seen.opening,
+        draft=seen.draft,
+        seen_ms=seen.seen_ms,
+        staleness=showing.staleness(seen.seen_ms, desk.now_ms),
+        newer=chart.newer(before, desk.person.id) if before is not None else (),
+        position=max(chart.positions.values(), default=0),
+        mine=chart.progress.claimed_by == desk.person.id and chart.progress.status is Status.CLAIMED,
+        may_talk=chart.progress.status in OPEN_TO_TALK,
+        takers=takers,
+        lapse_ms=desk.place.claim_lapse_ms,
         words_of_rank=charts.URGENCY_WORDS,
-        mine=chart.progress.claimed_by == desk.person.id,
-        seen_ms=seen_ms,
-        needs_code=needs_code(desk),
-        lines=max(LINES_SHOWN, int(form.value("lines") or 0) if form.value("lines").isdecimal() else 0),
-        author_of=lambda one: staff.get(charts.author(one), ""),
-        is_doctor=lambda one: merge.first_change(one).origin.value == "doctor",
-        first_ms=lambda one: merge.first_change(one).change.hlc >> 16,
+        needs_code=answering.needs_code(desk),
         status=status,
+        **shown,
     )
 
 
-def _measured(vitals: Sequence[Record]) -> list[str]:
-    """The fields that any of these has, in the order in which they are measured."""
-    seen = {name for one in vitals for name in one.fields}
-    return [name for name in clinical.VITALS if name in seen]
-
-
-def _staff(chart: Chart) -> set[Any]:
-    found = {charts.author(one) for one in chart.records}
-    return found | {one for one in (chart.progress.claimed_by, chart.progress.answered_by) if one is not None}
-
-
-def _of(records: list[Record], kind: str) -> list[Record]:
-    found = [one for one in records if one.key.kind == kind]
-    return sorted(found, key=lambda one: merge.first_change(one).order, reverse=True)
+@router.get("/cases/{name}/news")
+def news(desk: DoctorWatching, name: str, seen: int = 0) -> Response:
+    """Whether something came since the page was made. seen: the newest position that it shows. Opens nothing."""
+    with desk.store.database.transaction() as connection:
+        row = consults.seen_row(connection, desk.person, record_in(name), desk.now_ms)
+        newest = charts.newest(connection, row.feed, row.patient)
+    return desk.page("case_news", name=name, seen=seen, changed=newest > seen)
 
 
 @router.post("/cases/{name}/ask")
 def ask(desk: Doctor, name: str, form: Posted) -> Response:
+    record = record_in(name)
+    seen = _read(desk, record)
     with language.speaking(desk.words):
         text = form.required("text", said("Write what you want to ask"))
         form.checked("message", "text", said("Message"), text)
     random = desk.randomness()[: consults.RANDOM_BYTES]
-    _read(desk, name)
-    if not desk.saved(form, lambda: consults.ask(desk.store, desk.person, record_in(name), text, desk.now_ms, random)):
-        return _show(desk, name, form, 422)
+    if not desk.saved(form, lambda: consults.ask(desk.store, desk.person, record, text, desk.now_ms, random)):
+        begun = _begun(seen)
+        return _show(desk, seen, Form(begun.given | form.given, form.errors), 422)
     return desk.go(f"/cases/{name}")
+
+
+# -- the reply ---------------------------------------------------------------------------------------------------------
 
 
 @router.post("/cases/{name}/reply")
 def reply(desk: Doctor, name: str, form: Posted) -> Response:
-    row, _chart = _read(desk, name)
+    record = record_in(name)
+    seen = _read(desk, record)
+    if form.value("draft"):
+        kept = desk.saved(form, lambda: _keep(desk, record, form))
+        return desk.go(f"/cases/{name}") if kept else _show(desk, seen, form, 422)
     if form.value("more"):
-        form.given["lines"] = [str(_lines(form) + LINES_SHOWN)]
-        return _show(desk, name, form)
+        form.given["lines"] = [str(answering.lines_of(form) + answering.LINES_SHOWN)]
+        return _show(desk, seen, form)
     with language.speaking(desk.words):
-        answer = answer_of(form)
+        answer = answering.answer_of(form)
         correction = _correction(form)
-        seen = positions_of(form)
         if not form.errors:
-            require_code(desk, form)
+            answering.require_code(desk, form)
     random = desk.randomness()[: consults.RANDOM_BYTES]
 
     def sign() -> None:
-        consults.reply(
-            desk.store,
-            desk.person,
-            row.referral,
-            answer,
-            desk.now_ms,
-            random,
-            correction=correction,
-            seen_positions=seen,
-            lapse_ms=desk.place.claim_lapse_ms,
-        )
+        try:
+            consults.reply(
+                desk.store,
+                desk.person,
+                record,
+                answer,
+                desk.now_ms,
+                random,
+                correction=correction,
+                seen_positions=answering.positions_of(form),
+                lapse_ms=desk.place.claim_lapse_ms,
+            )
+        except LinesRefused as error:
+            with language.speaking(desk.words):
+                answering.put_beside(form, error.objections)
 
-    if not desk.saved(form, sign):
-        return _show(desk, name, form, 422)
+    if not desk.saved(form, sign) or form.errors:
+        return _show(desk, seen, form, 422)
     return desk.go(f"/cases/{name}")
-
-
-def _lines(form: Form) -> int:
-    text = form.value("lines")
-    return min(int(text), 40) if text.isascii() and text.isdecimal() and len(text) < 3 else LINES_SHOWN
 
 
 def _correction(form: Form) -> Correction | None:
@@ -152,3 +187,51 @@ def _correction(form: Form) -> Correction | None:
         return None
     reason = form.required("correction_reason", said("Say why the answer is corrected"))
     return Correction(RecordId(record_in(form.value("corrects"))), reason)
+
+
+def _keep(desk: Desk, name: RecordId, form: Form) -> None:
+    nonce = desk.randomness()[:NONCE_BYTES]
+    with desk.store.database.transaction() as connection:
+        consults.seen_row(connection, desk.person, name, desk.now_ms)
+        drafts.keep(desk.store, connection, desk.person.id, name, answering.kept_of(form), desk.now_ms, nonce)
+    consults.keep_claim(desk.store, desk.person, name, desk.now_ms)
+
+
+@router.post("/cases/{name}/draft")
+def keep_draft(desk: Doctor, name: str, form: Posted) -> Response:
+    """What is typed, kept while it is typed."""
+    _keep(desk, record_in(name), form)
+    return desk.page("draft_kept", draft=Draft({}, desk.now_ms))
+
+
+@router.post("/cases/{name}/draft/drop")
+def drop_draft(desk: Doctor, name: str, _form: Posted) -> Response:
+    record = record_in(name)
+    with desk.store.database.transaction() as connection:
+        consults.seen_row(connection, desk.person, record, desk.now_ms)
+        drafts.drop(connection, desk.person.id, record)
+    return desk.go(f"/cases/{name}")
+
+
+# -- a case of others --------------------------------------------------------------------------------------------------
+
+
+@router.post("/cases/{name}/open")
+def open_case(desk: Doctor, name: str, form: Posted) -> Response:
+    """Break the glass: see this patient for a day, with a reason that is reviewed."""
+    record = record_in(name)
+    with desk.store.database.transaction() as connection:
+        charts.find_queued(connection, record)
+    with language.speaking(desk.words):
+        reason = form.required("reason", said("Say why you have to see this patient"))
+    random = desk.randomness()[: glass.RANDOM_BYTES]
+    if not desk.saved(form, lambda: glass.break_glass(desk.store, desk.person, record, reason, desk.now_ms, random)):
+        return _closed(desk, record, form, 422)
+    return desk.go(f"/cases/{name}")
+
+
+def _closed(desk: Desk, name: RecordId, form: Form, status: int = 403) -> Response:
+    """The page of a case that is not this doctor's: nothing of the patient."""
+    with desk.store.database.transaction() as connection:
+        row = charts.find_queued(connection, name)
+    return desk.page("case_closed", name=desk.request.path_params["name"], row=row, form=form, status=status)

@@ -197,6 +197,11 @@ def doctor_watching(request: Request) -> Desk:
     return _desk(request, frozenset({Role.DOCTOR}), touch=False)
 
 
+def reviewer_at_work(request: Request) -> Desk:
+    """Who looks after the service: an officer or an operator, never a doctor."""
+    return _desk(request, frozenset(Role) - {Role.DOCTOR})
+
+
 def anyone_at_work(request: Request) -> Desk:
     """Whoever is signed in. What such a page shows is nothing of a single patient, or the person's own."""
     return _desk(request, frozenset(Role))
@@ -228,6 +233,7 @@ def record_in(text: str) -> RecordId:
 
 Doctor = Annotated[Desk, Depends(doctor_at_work)]
 DoctorWatching = Annotated[Desk, Depends(doctor_watching)]
+Reviewer = Annotated[Desk, Depends(reviewer_at_work)]
 Anyone = Annotated[Desk, Depends(anyone_at_work)]
 AnyoneChanging = Annotated[Desk, Depends(anyone_changing)]
 Overseer = Anyone  # numbers are for every role

@@ -37,9 +37,9 @@ def said_of(error: HealthSyncError) -> str:
 
 def status_of(error: HealthSyncError) -> int:
     """The answer's status."""
-    if error.code in ("E_NO_SUCH_REFERRAL", "E_BAD_ID", "E_NO_CONFLICT"):
+    if error.code in ("E_NO_SUCH_REFERRAL", "E_BAD_ID", "E_NO_CONFLICT", "E_NO_SUCH_OPENING"):
         return 404
-    if error.code == "E_TOO_LARGE":
+    if error.code in ("E_TOO_LARGE", "E_DRAFT_TOO_LARGE"):
         return 413
     kinds = ((NotAllowed, 403), (InvalidValue, 422), (NeedsPerson, 409), (TheirBytes, 400), (OurFault, 503))
     return next((status for kind, status in kinds if isinstance(error, kind)), 500)

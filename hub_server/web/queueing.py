@@ -1,82 +1,106 @@
-"""The doctor's queue: emergencies first, live without reloading; claim, release, take over."""
+"""The doctor's queue: emergencies first, live without reloading; who is on duty, and whom to call when nobody is."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Final
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from hub_server import charts, consults
+from hub_server import charts, drafts, duty, sign_in
 from hub_server.charts import Queued
+from hub_server.database import Connection
 from hub_server.people import Person, Role
-from hub_server.store import Store
-from hub_server.web.desk import Anyone, Desk, Doctor, DoctorWatching, Posted, record_in
+from hub_server.web import attending
+from hub_server.web.desk import Anyone, Desk, Doctor, DoctorWatching, Place, Posted
+from sync_protocol.errors import HealthSyncError
+from sync_protocol.pages import clinical, language
+from sync_protocol.pages.forms import Form
 
 ROWS_SHOWN: Final = 50
-LOOK_S: Final = 3.0  # how soon a doctor sees that something came; costs one query of the queue's index
-LIVE_S: Final = 600.0  # then the browser asks anew, and the session is looked at again
+LOOK_S: Final = 3.0  # how soon a doctor sees that something came; costs two queries of small indexes
+LIVE_S: Final = 600.0  # then the browser asks anew
 BEAT_LOOKS: Final = 5  # looks without news until something is sent, so that a dead connection is found out
 
 router = APIRouter()
 
 
-def rows_of(store: Store, doctor: Person) -> list[Queued]:
+def rows_of(connection: Connection, doctor: Person) -> list[Queued]:
     """What waits for a doctor of this hospital and these specialties."""
-    with store.database.transaction() as connection:
-        return charts.queue(
-            connection,
-            statuses=charts.WAITING,
-            specialties=doctor.specialties,
-            hub=doctor.hub,
-            limit=ROWS_SHOWN,
-        )
+    return charts.queue(
+        connection,
+        statuses=charts.WAITING,
+        specialties=doctor.specialties,
+        hub=doctor.hub,
+        limit=ROWS_SHOWN,
+    )
 
 
 @router.get("/")
 def first_page(desk: Anyone) -> Response:
     """A doctor's queue; for all others the service in numbers."""
-    return _show(desk, "queue") if desk.person.role is Role.DOCTOR else desk.go("/service")
+    return _show(desk, "queue", Form()) if desk.person.role is Role.DOCTOR else desk.go("/service")
 
 
 @router.get("/queue/rows")
 def rows(desk: DoctorWatching) -> Response:
     """The list alone, for a page that is open."""
-    return _show(desk, "queue_rows")
+    return _show(desk, "queue_rows", Form())
 
 
-def _show(desk: Desk, template: str) -> Response:
-    found = rows_of(desk.store, desk.person)
-    glances = charts.glances(desk.store, found, desk.person.actor, desk.now_ms)
+@router.post("/duty")
+def on_duty(desk: Doctor, form: Posted) -> Response:
+    return desk.go("/") if attending.take_duty(desk, form) else _show(desk, "queue", form, 422)
+
+
+def _show(desk: Desk, template: str, form: Form, status: int = 200) -> Response:
     with desk.store.database.transaction() as connection:
-        holders = {
-            row.claimed_by: name
-            for row in found
-            if row.claimed_by is not None
-            for name in charts.names(connection, desk.store, row.feed, {row.claimed_by}).values()
-        }
+        found = rows_of(connection, desk.person)
+        values = attending.duty_values(connection, desk.person, found, desk.now_ms)
+        names = attending.names_of(connection, found)
+        begun = drafts.begun(connection, desk.person.id)
+    with language.speaking(desk.words):
+        items = [{"value": one, "text": clinical.specialty(one)} for one in desk.person.specialties]
+    glances = charts.glances(desk.store, found, desk.person.actor, desk.now_ms)
     return desk.page(
-        template, rows=found, glances=glances, holders=holders, words_of_rank=charts.URGENCY_WORDS, limit=ROWS_SHOWN
+        template,
+        form=form,
+        rows=found,
+        glances=glances,
+        names=names,
+        begun=begun,
+        lapse_ms=desk.place.claim_lapse_ms,
+        words_of_rank=charts.URGENCY_WORDS,
+        limit=ROWS_SHOWN,
+        specialty_items=items,
+        status=status,
+        **values,
     )
+
+
+# -- live --------------------------------------------------------------------------------------------------------------
 
 
 @router.get("/queue/events")
 def events(desk: DoctorWatching) -> StreamingResponse:
-    """Server-sent events: ``changed`` whenever the queue is another than before. Nothing of a patient is in them."""
-    return StreamingResponse(_events(desk.store, desk.person), media_type="text/event-stream")
+    """Server-sent events: ``changed`` whenever the queue is another than before. Nothing of a patient is in them. They end
+    when the session does."""
+    return StreamingResponse(news(desk.place, desk.token), media_type="text/event-stream")
 
 
-async def _events(store: Store, doctor: Person) -> AsyncIterator[bytes]:
-    seen = await run_in_threadpool(lambda: fingerprint(rows_of(store, doctor)))
+async def news(place: Place, token: str) -> AsyncIterator[bytes]:
+    """The stream itself: one look every LOOK_S seconds."""
+    seen = await run_in_threadpool(_look, place, token)
     yield b"retry: 5000\n\n"
-    looks = int(LIVE_S / LOOK_S)
-    for look in range(looks):
+    for look in range(int(LIVE_S / LOOK_S)):
         await asyncio.sleep(LOOK_S)
-        now = await run_in_threadpool(lambda: fingerprint(rows_of(store, doctor)))
+        now = await run_in_threadpool(_look, place, token)
+        if now is None:
+            return
         if now != seen:
             seen = now
             yield b"event: changed\ndata: 1\n\n"
@@ -84,26 +108,18 @@ async def _events(store: Store, doctor: Person) -> AsyncIterator[bytes]:
             yield b": still here\n\n"
 
 
-def fingerprint(found: Sequence[Queued]) -> bytes:
-    """Two lists with the same show the same."""
-    return hashlib.sha256(repr(list(found)).encode()).digest()
-
-
-@router.post("/cases/{name}/claim")
-def claim(desk: Doctor, name: str, form: Posted) -> Response:
-    consults.claim(
-        desk.store,
-        desk.person,
-        record_in(name),
-        desk.now_ms,
-        desk.randomness()[: consults.RANDOM_BYTES],
-        take_over=form.value("take_over") == "yes",
-        lapse_ms=desk.place.claim_lapse_ms,
-    )
-    return desk.go(f"/cases/{name}")
-
-
-@router.post("/cases/{name}/release")
-def release(desk: Doctor, name: str, _form: Posted) -> Response:
-    consults.release(desk.store, desk.person, record_in(name), desk.now_ms)
-    return desk.go("/")
+def _look(place: Place, token: str) -> bytes | None:
+    """What the page would show, as a hash: two lists with the same show the same. None where nobody is there any more, or
+    the database does not answer: then the browser asks anew."""
+    now_ms = place.now_ms()
+    try:
+        with place.store.database.transaction() as connection:
+            signed = sign_in.session_of(connection, token, now_ms, touch=False)
+            if signed is None:
+                return None
+            found = rows_of(connection, signed.person)
+            held = [row.held_by(now_ms, place.claim_lapse_ms) for row in found]
+            present = [(one.doctor.id, one.until_ms) for one in duty.everyone_on_duty(connection, now_ms)]
+    except HealthSyncError:
+        return None
+    return hashlib.sha256(repr((found, held, present)).encode()).digest()

@@ -22,6 +22,8 @@ WIDTH: Final = 240
 HEIGHT: Final = 64
 MARGIN: Final = 6  # so that a point at the edge is whole
 
+Drawing = Markup
+"""SVG, ready to be put into a page."""
 Line = Sequence[tuple[float, float]]
 """(when or where, value), in any order."""
 

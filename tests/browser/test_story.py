@@ -67,7 +67,7 @@ def test_a_referral_travels_and_its_answer_comes_back(stage: Stage, opening: Ope
     ward.look("hub-queue")
     doctor.get_by_role("link", name="Lakshmi Devi").click()
     expect(doctor.get_by_text("Which antibiotic?")).to_be_visible()
-    expect(doctor.get_by_text("Allergies: Penicillin")).to_be_visible()
+    expect(doctor.get_by_text("Allergies: Penicillin").first).to_be_visible()
     ward.look("hub-case")
     doctor.get_by_role("button", name="Claim").click()
     doctor.get_by_role("button", name="Give back to the queue").wait_for()

@@ -56,8 +56,13 @@ ANYBODY_SIGNED_IN: Final[set[Route]] = {
     ("POST", "/sign-out"),
 }
 EVERY_DOCTOR: Final[set[Route]] = {
+    ("POST", "/duty"),
+    ("POST", "/duty/off"),
+    ("POST", "/cases/{name}/open"),  # with a reason, which is reviewed
     ("GET", "/queue/rows"),
     ("GET", "/queue/events"),
+    ("GET", "/slip"),
+    ("POST", "/slip"),
 }
 # Of the referral that the path names: the doctors of its hospital and specialty.
 ITS_DOCTORS: Final[set[Route]] = {
@@ -66,8 +71,15 @@ ITS_DOCTORS: Final[set[Route]] = {
     ("POST", "/cases/{name}/reply"),
     ("POST", "/cases/{name}/claim"),
     ("POST", "/cases/{name}/release"),
+    ("POST", "/cases/{name}/hand-over"),
+    ("POST", "/cases/{name}/draft"),
+    ("POST", "/cases/{name}/draft/drop"),
+    ("GET", "/cases/{name}/news"),
 }
-TABLES: Final = (PUBLIC, ANYBODY_SIGNED_IN, EVERY_DOCTOR, ITS_DOCTORS)
+EVERY_REVIEWER: Final[set[Route]] = {("GET", "/openings")}
+# Of the opening that the path names; of a referral's id there is none.
+ITS_REVIEWERS: Final[set[Route]] = {("POST", "/openings/{name}/reviewed")}
+TABLES: Final = (PUBLIC, ANYBODY_SIGNED_IN, EVERY_DOCTOR, ITS_DOCTORS, EVERY_REVIEWER, ITS_REVIEWERS)
 
 RIGHT: Final = "doctor"
 OTHER_DOCTORS: Final = ("other.specialty", "other.hospital")
@@ -75,7 +87,7 @@ NO_DOCTORS: Final = ("officer", "operator")
 MAY_SEE: Final[dict[str, set[Route]]] = {
     RIGHT: ANYBODY_SIGNED_IN | EVERY_DOCTOR | ITS_DOCTORS,
     **dict.fromkeys(OTHER_DOCTORS, ANYBODY_SIGNED_IN | EVERY_DOCTOR),
-    **dict.fromkeys(NO_DOCTORS, ANYBODY_SIGNED_IN),
+    **dict.fromkeys(NO_DOCTORS, ANYBODY_SIGNED_IN | EVERY_REVIEWER),
 }
 NO_IDS: Final = ("x", "0", "..%2f..%2fetc", "%00", "9" * 400, "' OR 1=1 --", "%F0%9F%92%8A", "%3Cscript%3E")
 
@@ -238,7 +250,8 @@ def test_a_form_without_its_own_sessions_secret_does_nothing(hub: PagedHub, refe
 def test_what_is_not_for_somebody_is_refused_and_tells_nothing(hub: PagedHub, referral: str, login: str) -> None:
     window, before = hub.window_of(login), written(hub)
     secret = window.csrf
-    for route in sorted(routes(hub) - PUBLIC - MAY_SEE[login]):
+    theirs = MAY_SEE[login] | (ITS_REVIEWERS if login in NO_DOCTORS else set())
+    for route in sorted(routes(hub) - PUBLIC - theirs):
         status, _, text = ask(hub, window, route, referral, secret)
         assert (status, "E_NOT_YOURS" in text) == (403, True), (login, route)
         assert discloses_nothing(text), (login, route)
@@ -266,6 +279,15 @@ def test_what_is_for_somebody_is_shown_and_an_id_that_is_none_is_no_page(
         assert location != SIGN_IN or route == ("POST", "/sign-out"), (login, route)
         if login != RIGHT:
             assert discloses_nothing(text), (login, route)
+
+
+@pytest.mark.parametrize("login", NO_DOCTORS)
+def test_an_opening_that_is_none_is_no_page(hub: PagedHub, referral: str, login: str) -> None:
+    window = hub.window_of(login)
+    for name in (referral, id_text(os.urandom(16)), *NO_IDS):
+        status, _, text = ask(hub, window, ("POST", "/openings/{name}/reviewed"), name, window.csrf)
+        assert status == 404, name
+        assert discloses_nothing(text), name
 
 
 def test_the_right_doctor_is_shown_what_the_others_are_not(hub: PagedHub, referral: str) -> None:

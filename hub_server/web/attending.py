@@ -1,0 +1,121 @@
+"""Who has a referral, and who is on duty: claim, give back, take over, hand over by name; on duty until a time, off duty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from hub_server import consults, duty, people
+from hub_server.charts import Queued
+from hub_server.database import Connection
+from hub_server.duty import Contact, OnDuty
+from hub_server.people import Person
+from hub_server.web.desk import Desk, Doctor, Posted, record_in
+from sync_protocol.change import PersonId
+from sync_protocol.pages import language
+from sync_protocol.pages.language import said
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Uncovered:
+    """A specialty that waits and that nobody is on duty for. contact: whom to call, if anybody was named."""
+
+    specialty: str
+    contact: Contact | None
+
+
+def uncovered(connection: Connection, rows: Iterable[Queued], present: Sequence[OnDuty]) -> list[Uncovered]:
+    """Of what waits, each specialty once, in the order of the list."""
+    found: dict[tuple[str, str], Uncovered] = {}
+    for row in rows:
+        place = (row.specialty, row.hub)
+        if place not in found and not any(one.covers(row.specialty, row.hub) for one in present):
+            found[place] = Uncovered(row.specialty, duty.contact_for(connection, row.hub, row.specialty))
+    return list(found.values())
+
+
+def duty_values(connection: Connection, person: Person, rows: Sequence[Queued], now_ms: int) -> dict[str, Any]:
+    """For the page: who is on duty, this doctor's own duty, and what nobody covers."""
+    present = [one for one in duty.everyone_on_duty(connection, now_ms) if one.doctor.is_of(person.hub)]
+    return {
+        "present": present,
+        "own_duty": next((one for one in present if one.doctor.id == person.id), None),
+        "uncovered": uncovered(connection, rows, present),
+    }
+
+
+def names_of(connection: Connection, rows: Iterable[Queued]) -> dict[PersonId, str]:
+    """Of the doctors who have these referrals, or gave or got them."""
+    who = {one for row in rows for one in (row.claimed_by, row.lock.handed_to, row.lock.handed_by) if one is not None}
+    return people.names(connection, who)
+
+
+def takers(connection: Connection, row: Queued, but: Person, now_ms: int) -> list[tuple[Person, OnDuty | None]]:
+    """The doctors to whom this referral can be handed, those on duty first."""
+    present = {one.doctor.id: one for one in duty.everyone_on_duty(connection, now_ms)}
+    found = [one for one in people.everyone(connection) if one.id != but.id and consults.may_take(one, row)]
+    return sorted(((one, present.get(one.id)) for one in found), key=lambda pair: (pair[1] is None, pair[0].name))
+
+
+# -- who has it --------------------------------------------------------------------------------------------------------
+
+
+@router.post("/cases/{name}/claim")
+def claim(desk: Doctor, name: str, form: Posted) -> Response:
+    consults.claim(
+        desk.store,
+        desk.person,
+        record_in(name),
+        desk.now_ms,
+        desk.randomness()[: consults.RANDOM_BYTES],
+        take_over=form.value("take_over") == "yes",
+        lapse_ms=desk.place.claim_lapse_ms,
+    )
+    return desk.go(f"/cases/{name}")
+
+
+@router.post("/cases/{name}/release")
+def release(desk: Doctor, name: str, _form: Posted) -> Response:
+    consults.release(desk.store, desk.person, record_in(name), desk.now_ms)
+    return desk.go("/")
+
+
+@router.post("/cases/{name}/hand-over")
+def hand_over(desk: Doctor, name: str, form: Posted) -> Response:
+    record = record_in(name)
+    with desk.store.database.transaction() as connection:
+        row = consults.seen_row(connection, desk.person, record, desk.now_ms)
+        chosen = form.value("to")
+        to = next((one for one, _ in takers(connection, row, desk.person, desk.now_ms) if one.login == chosen), None)
+    if to is None:
+        return desk.go(f"/cases/{name}")  # nobody was chosen
+    consults.hand_over(desk.store, desk.person, record, to, desk.now_ms, lapse_ms=desk.place.claim_lapse_ms)
+    return desk.go("/")
+
+
+# -- duty --------------------------------------------------------------------------------------------------------------
+
+
+def take_duty(desk: Desk, form: Posted) -> bool:
+    """On duty as the form says; whether that was done."""
+    with language.speaking(desk.words):
+        until = form.required("until", said("Say until when"))
+
+    def go_on() -> None:
+        with desk.store.database.transaction() as connection:
+            ends_ms = duty.next_time(until, desk.now_ms)
+            duty.go_on(connection, desk.person, ends_ms, desk.person.actor, desk.now_ms, form.all("specialties"))
+
+    return desk.saved(form, go_on)
+
+
+@router.post("/duty/off")
+def off_duty(desk: Doctor, _form: Posted) -> Response:
+    with desk.store.database.transaction() as connection:
+        duty.go_off(connection, desk.person, desk.person.actor, desk.now_ms)
+    return desk.go("/")

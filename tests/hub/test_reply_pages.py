@@ -1,0 +1,207 @@
+"""The reply's form: refusals beside their lines with nothing lost, allergies, drafts, the second factor, corrections."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hub_server.sign_in.sessions import FRESH_MS
+from tests.hub.bare_node import BareNode
+from tests.hub.paged_hub import PagedHub
+from tests.hub.ward_pages import ANSWER, line, make, record, refer, sign
+from tests.pages.window import Window, words
+
+
+@pytest.fixture(scope="module")
+def hub(module_database_url: str, module_folder: Path) -> PagedHub:
+    return make(module_database_url, module_folder)
+
+
+@pytest.fixture
+def node(hub: PagedHub) -> BareNode:
+    return hub.world.node("HWC1")
+
+
+@pytest.fixture
+def rao(hub: PagedHub) -> Window:
+    return hub.window_of("rao")
+
+
+def beside(page: str, field: str) -> str:
+    """What is said of a field, beside it; empty for nothing."""
+    found = re.search(rf'id="{field}-error"[^>]*>(.*?)</span>\s*<(?:input|textarea|div)', page, re.DOTALL)
+    return words(found[1]) if found else ""
+
+
+def value(page: str, field: str) -> str:
+    found = re.search(rf'<input[^>]*id="{field}"[^>]*value="([^"]*)"', page)
+    return found[1] if found else ""
+
+
+def kept(hub: PagedHub) -> int:
+    with hub.world.database.transaction() as connection:
+        return int(connection.execute("SELECT count(*) FROM draft").fetchall()[0][0])
+
+
+# -- the rules ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_refusal_stands_beside_its_line_and_nothing_typed_is_lost(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node)
+    lines = (
+        line(1, "ORS") | line(3, "Alprazolam 0.5 mg") | line(4, "Enalapril", advice="at night") | line(5, "Zzyzxine")
+    )
+    answer = sign(rao, name, ANSWER | lines | {"advice": "Keep this text.", "follow_up_days": "3"})
+    assert answer.status_code == 422
+    page = answer.text
+    assert beside(page, "drug_1") == ""
+    assert "Alprazolam cannot be prescribed by telemedicine: it is a psychotropic substance" in beside(page, "drug_3")
+    assert "[E_DRUG_PROHIBITED]" in beside(page, "drug_3")
+    assert "needs video" in beside(page, "drug_4")
+    assert "“Zzyzxine” is not in the table" in beside(page, "drug_5")
+    assert 'href="#drug_3"' in page, "and in the summary, with a link"
+    assert [value(page, f"drug_{number}") for number in (1, 3, 4, 5)] == [
+        "ORS",
+        "Alprazolam 0.5 mg",
+        "Enalapril",
+        "Zzyzxine",
+    ]
+    assert "Keep this text." in page
+    assert (value(page, "advice_4"), value(page, "follow_up_days")) == ("at night", "3")
+    assert sign(rao, name, ANSWER | line(1, "ORS") | line(4, "Enalapril") | {"mode": "video"}).status_code == 303
+
+
+def test_a_drug_that_the_patient_is_allergic_to_asks_for_a_reason(hub: PagedHub, node: BareNode, rao: Window) -> None:
+    allergic = {"allergies/penicillin": {"present": True, "details": {"text": "Penicillin, lips swelled"}}}
+    name, _ = refer(hub, node, allergic)
+    fields = ANSWER | line(2, "Amoxicillin 500 mg") | {"mode": "video"}
+    refused = sign(rao, name, fields)
+    assert refused.status_code == 422
+    said = beside(refused.text, "allergy_reason_2")
+    assert "The patient is allergic to “Penicillin, lips swelled”, and Amoxicillin is of that kind." in said
+    assert "[E_ALLERGY]" in said
+    assert "allergy_reason_1" not in refused.text
+    assert sign(rao, name, fields | {"allergy_reason_2": "Tolerated it in May"}).status_code == 303
+    assert "In spite of the allergy: Tolerated it in May" in rao.shown(f"/cases/{name}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"first": "yes", "advice": "x"}, "mode", "Choose how you consulted"),
+        ({"mode": "text", "advice": "x"}, "first", "Say whether this is a first consultation"),
+        ({"mode": "text", "first": "yes"}, "advice", "Write a diagnosis, advice"),
+        (ANSWER | {"drug_1": "ORS"}, "dose_1", "Line 1 needs a drug, a dose and days"),
+        (ANSWER | line(1, "ORS", days="many"), "days_1", "must be a number"),
+        (ANSWER | {"follow_up_days": "99999"}, "follow_up_days", "must be from"),
+        (ANSWER | {"mode": "telepathy"}, "mode", "must be one of"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_told_beside_its_field(
+    hub: PagedHub, node: BareNode, rao: Window, fields: dict[str, str], field: str, said: str
+) -> None:
+    name, _ = refer(hub, node)
+    answer = sign(rao, name, fields)
+    assert answer.status_code == 422
+    assert said in beside(answer.text, field)
+
+
+def test_more_lines_come_without_a_script_and_keep_what_is_typed(hub: PagedHub, node: BareNode, rao: Window) -> None:
+    name, _ = refer(hub, node)
+    shown = rao.get(f"/cases/{name}").text
+    assert 'id="drug_3"' in shown
+    assert 'id="drug_4"' not in shown
+    more = sign(rao, name, line(1, "ORS") | {"more": "yes"})
+    assert more.status_code == 200
+    assert 'id="drug_6"' in more.text
+    assert value(more.text, "drug_1") == "ORS"
+
+
+# -- signing -----------------------------------------------------------------------------------------------------------
+
+
+def test_signing_asks_for_the_second_factor_when_it_was_given_long_ago(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node)
+    hub.world.now_ms += FRESH_MS + 1_000
+    assert 'id="code"' in rao.get(f"/cases/{name}").text
+    without = sign(rao, name, ANSWER)
+    assert "Enter the code" in beside(without.text, "code")
+    wrong = sign(rao, name, ANSWER | {"code": "000000"})
+    assert (wrong.status_code, "000000" in wrong.text) == (422, False)
+    assert sign(rao, name, ANSWER | {"code": hub.people["rao"].code()}).status_code == 303
+
+
+def test_a_signed_answer_is_corrected_by_a_new_one_that_says_why(hub: PagedHub, node: BareNode, rao: Window) -> None:
+    name, _ = refer(hub, node)
+    assert sign(rao, name, ANSWER | line(1, "ORS") | {"advice": "Rest."}).status_code == 303
+    page = rao.get(f"/cases/{name}").text
+    assert (value(page, "drug_1"), ">Rest.</textarea>" in page) == ("ORS", True), "what was said stands in the form"
+    silent = sign(rao, name, ANSWER | line(1, "ORS") | {"advice": "Rest a week."})
+    assert "Say why the answer is corrected" in beside(silent.text, "correction_reason")
+    better = ANSWER | {"advice": "Rest a week.", "correction_reason": "too short"}
+    assert sign(rao, name, better).status_code == 303
+    told = rao.shown(f"/cases/{name}")
+    assert "corrects: too short" in told
+    assert "Advice: Rest." in told, "the first one is not gone"
+    assert "Advice: Rest a week." in told
+
+
+# -- drafts ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_typed_is_kept_while_it_is_typed_and_found_on_another_machine(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node)
+    typed = line(1, "ORS") | line(4, "Zinc") | {"advice": "Half written", "mode": "audio", "code": "123456"}
+    answer = rao.send(f"/cases/{name}/draft", typed, page=f"/cases/{name}")
+    assert (answer.status_code, "Draft kept at" in answer.text) == (200, True)
+    rao.post("/sign-out", {"csrf": rao.csrf})
+    other = hub.window_of("rao")
+    page = other.get(f"/cases/{name}").text
+    assert "Half written" in page
+    assert (value(page, "drug_1"), value(page, "drug_4")) == ("ORS", "Zinc")
+    assert re.search(r'value="audio"[^>]*checked', page)
+    assert "123456" not in page
+    assert "your draft" in other.shown("/")
+    assert "Half written" not in hub.window_of("nair").get(f"/cases/{name}").text
+
+
+def test_a_draft_is_kept_by_a_button_without_scripts_and_thrown_away(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node)
+    assert sign(rao, name, {"advice": "Half written", "draft": "yes"}).headers["location"] == f"/cases/{name}"
+    assert "Half written" in rao.get(f"/cases/{name}").text
+    rao.saved(f"/cases/{name}/draft/drop", {}, page=f"/cases/{name}")
+    assert "Half written" not in rao.get(f"/cases/{name}").text
+
+
+def test_a_draft_is_gone_once_the_reply_is_signed(hub: PagedHub, node: BareNode, rao: Window) -> None:
+    name, _ = refer(hub, node)
+    before = kept(hub)
+    rao.send(f"/cases/{name}/draft", {"advice": "Half written"}, page=f"/cases/{name}")
+    assert kept(hub) == before + 1
+    assert sign(rao, name, ANSWER).status_code == 303
+    assert kept(hub) == before
+
+
+def test_a_draft_that_is_too_long_is_refused_and_the_form_stays_as_it_is(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node)
+    long = {f"advice_{number}": "a" * 4_000 for number in range(1, 41)}
+    answer = rao.send(f"/cases/{name}/draft", long, page=f"/cases/{name}")
+    assert (answer.status_code, "E_DRAFT_TOO_LARGE" in answer.text) == (413, True)
+    assert record(name) not in {bytes(row) for row in _drafts(hub)}
+
+
+def _drafts(hub: PagedHub) -> list[bytes]:
+    with hub.world.database.transaction() as connection:
+        return [bytes(row[0]) for row in connection.execute("SELECT referral FROM draft").fetchall()]
