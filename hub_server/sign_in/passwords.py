@@ -29,10 +29,10 @@ MIN_CHARACTERS: Final = 8  # with a second factor beside it, and few tries
 MIN_DIGITS_ONLY: Final = 12  # fewer are a birth date or a phone number
 MIN_DISTINCT_CHARACTERS: Final = 4
 MAX_PASSWORD_BYTES: Final = 1024
-# Each piece of this work takes 64 MiB and both cores of a small machine for a sixth of a second.
-MAX_AT_ONCE: Final = 2
-MAX_WAITING: Final = 4
-MAX_WAIT_S: Final = 2.0
+# Each piece of this work takes 64 MiB and all cores of a small machine for a sixth of a second.
+MAX_AT_ONCE: Final = 1
+MAX_WAITING: Final = 8
+MAX_WAIT_S: Final = 3.0
 RETRY_AFTER_S: Final = 3
 
 
@@ -122,11 +122,16 @@ def _bytes_of(password: str) -> bytes:
     return raw if len(raw) <= MAX_PASSWORD_BYTES else b""
 
 
+# OpenSSL has one set of threads for the lanes of all: two such works at once wait for each other for ever, or fail.
+_ALONE: Final = threading.Lock()
+
+
 def _derive(password: bytes, salt: bytes, cost: Cost) -> bytes:
     kdf = Argon2id(
         salt=salt, length=HASH_BYTES, iterations=cost.iterations, lanes=cost.lanes, memory_cost=cost.memory_kib
     )
-    return kdf.derive(password)
+    with _ALONE:
+        return kdf.derive(password)
 
 
 class Turns:

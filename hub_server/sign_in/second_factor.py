@@ -40,7 +40,8 @@ def new_factor(secret: bytes, login: str) -> NewFactor:
     """secret: SECRET_BYTES."""
     text = base64.b32encode(secret).decode()
     letters = " ".join(text[at : at + _GROUP_CHARS] for at in range(0, len(text), _GROUP_CHARS))
-    return NewFactor(_totp(secret).get_provisioning_uri(login, SERVICE_NAME), letters)
+    uri = _totp(secret).get_provisioning_uri(login, SERVICE_NAME)
+    return NewFactor(uri.replace("+", "%20"), letters)  # some authenticators would show the plus sign
 
 
 def step_of(secret: bytes, code: str, last_step: int, now_ms: int) -> int | None:
