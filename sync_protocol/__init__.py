@@ -18,6 +18,7 @@ is values and bytes. A map, in the order to read it:
     exports     records, conflicts and referrals as people and scripts are shown them (JSON)
     telemedicine  what a doctor may prescribe at a distance, and what a patient's allergies say to it
     unusual     values that are saved as they are, once a person has looked at them again
+    sheets      tables as CSV, in which nothing is a formula
     words       marks a text that pages translate
     pages       what the centre's and the hub's pages share: templates, words of each language, forms, assets
     fhir        records as FHIR R4 documents, and FHIR resources as lines of an import: see FHIR.md there

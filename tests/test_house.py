@@ -25,6 +25,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
     "sync_protocol": {
         "errors": 10,
         "words": 10,
+        "sheets": 10,
         "canonical": 12,
         "hlc": 20,
         "schema": 20,

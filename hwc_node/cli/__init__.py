@@ -23,6 +23,7 @@ from hwc_node.cli import (
     opening,
     papers,
     records,
+    reports,
     slots,
     subscribing,
 )
@@ -202,6 +203,7 @@ app.add_typer(referrals, name="referrals", short_help="Where the referrals stand
 opening.command(printing, "referral", "Print a referral slip.")(papers.print_referral)
 opening.command(printing, "prescription", "Print a doctor's answer.")(papers.print_prescription)
 app.add_typer(printing, name="print", short_help="Papers as PDFs.")
+opening.command(app, "report", "Count a month.")(reports.report)
 opening.command(app, "slip", "Tell what a scanned referral slip says.")(papers.slip_command)
 opening.command(news, "list", "Tell of news that was put aside.")(deciding.list_news)
 opening.command(news, "accept", "Obey it.")(deciding.accept_news)

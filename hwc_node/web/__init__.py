@@ -28,6 +28,7 @@ from hwc_node.web import (
     patients,
     referring,
     registering,
+    reports,
     unlocking,
     visits,
 )
@@ -40,7 +41,7 @@ from sync_protocol.pages.rendering import Renderer
 from sync_protocol.words import N_
 
 SERVICE_NAME: Final = "Health Sync"
-PARTS: Final = (unlocking, finding, registering, patients, cards, visits, correcting, referring, papers, lists)
+PARTS: Final = (unlocking, finding, registering, patients, cards, visits, correcting, referring, papers, lists, reports)
 
 log = structlog.get_logger("hwc.web")
 

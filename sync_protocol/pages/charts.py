@@ -1,4 +1,4 @@
-"""Small drawings as SVG: a trend of measurements. The numbers stand as text beside; a drawing only shows their course.
+"""Small drawings as SVG: a trend of measurements, whose numbers stand as text beside; bars, each with its number.
 
 Rules. Places are attributes and looks are classes, since the pages allow no styles inside of themselves. Each drawing
 has a title and a description for who cannot see it. Values that are no finite numbers are left out; a drawing has a
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from markupsafe import Markup, escape
@@ -21,11 +22,27 @@ MAX_POINTS: Final = 200
 WIDTH: Final = 240
 HEIGHT: Final = 64
 MARGIN: Final = 6  # so that a point at the edge is whole
+MAX_BARS: Final = 60
+BAR_WIDTH: Final = 360  # of the whole drawing
+BAR_ROW: Final = 20
+BAR_LABEL: Final = 130  # of it, for labels
+BAR_NUMBER: Final = 60
+LABEL_CHARS: Final = 18  # what has room there; the whole of it stands in the description
 
 Drawing = Markup
 """SVG, ready to be put into a page."""
 Line = Sequence[tuple[float, float]]
 """(when or where, value), in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """value: none below 0. said: the number as people read it. look: a class's ending, such as emergency."""
+
+    label: str
+    value: float
+    said: str
+    look: str = ""
 
 
 def drawing(name: str, title: str, description: str, width: int, height: int, inside: Markup, size: str = "") -> Markup:
@@ -68,6 +85,45 @@ def trend(name: str, title: str, description: str, lines: Sequence[Line]) -> Mar
                 x=f"{x:.1f}", y=f"{y:.1f}"
             )
     return drawing(name, title, description, WIDTH, HEIGHT, inside, "small")
+
+
+def bars(name: str, title: str, rows: Sequence[Bar]) -> Markup:
+    """A bar a row, from the top, each with its label before and its number behind. Empty where there is no row."""
+    drawn = rows[:MAX_BARS]
+    if not drawn:
+        return Markup("")
+    room, highest = BAR_WIDTH - BAR_LABEL - BAR_NUMBER, max(*(_length(one) for one in drawn), 0)
+    inside = Markup('<line class="app-chart__axis" x1="{x}" x2="{x}" y1="0" y2="{y}"/>').format(
+        x=BAR_LABEL, y=BAR_ROW * len(drawn)
+    )
+    for at, one in enumerate(drawn):
+        width = room * _length(one) / highest if highest else 0
+        inside += Markup(
+            '<text x="{label_x}" y="{text_y}" text-anchor="end">{label}</text>'
+            '<rect class="app-chart__bar{look}" x="{x}" y="{y}" width="{width}" height="{height}"/>'
+            '<text x="{number_x}" y="{text_y}">{said}</text>'
+        ).format(
+            label_x=BAR_LABEL - MARGIN,
+            text_y=BAR_ROW * at + BAR_ROW * 3 // 4,
+            label=escape(_short(plain(one.label))),
+            look=f" app-chart__bar--{one.look}" if one.look else "",
+            x=BAR_LABEL,
+            y=BAR_ROW * at + 2,
+            width=f"{width:.1f}",
+            height=BAR_ROW - 4,
+            number_x=f"{BAR_LABEL + width + MARGIN:.1f}",
+            said=escape(plain(one.said)),
+        )
+    description = "; ".join(f"{one.label}: {one.said}" for one in drawn)
+    return drawing(name, title, description, BAR_WIDTH, BAR_ROW * len(drawn), inside, "bars")
+
+
+def _length(bar: Bar) -> float:
+    return max(0.0, float(bar.value)) if _is_number(bar.value) else 0.0
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= LABEL_CHARS else label[: LABEL_CHARS - 1] + "…"
 
 
 def _sound(line: Line) -> list[tuple[float, float]]:

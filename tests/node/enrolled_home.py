@@ -110,14 +110,18 @@ def arrive(
     origin: Writer = Writer.CENTRE,
     person: PersonId = ELSEWHERE,
     now_ms: int = NOW_MS,
+    facility: str = "",
 ) -> RecordKey:
-    """A change that another node or the hub wrote, as if a page of the feed had brought it; the record's key."""
+    """A change that another node or the hub wrote, as if a page of the feed had brought it; the record's key.
+
+    facility: of its author, where it is another.
+    """
     key = RecordKey(kind, RecordId(record or fresh_id()))
     change = changes.make(
         kind=kind,
         record=key.record,
         patient=PatientId(patient or key.record),
-        facility=store.membership.facility,
+        facility=FacilityCode(facility) if facility else store.membership.facility,
         node=NodeId(b"a node elsewhere"),
         person=person,
         hlc=now_ms << 16 | position,

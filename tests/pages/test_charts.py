@@ -68,3 +68,40 @@ def test_whatever_the_numbers_are_the_drawing_is_sound_and_bounded(lines: list[l
                 x, y = (float(part) for part in point.split(","))
                 assert 0 <= x <= charts.WIDTH
                 assert 0 <= y <= charts.HEIGHT
+
+
+# -- bars --------------------------------------------------------------------------------------------------------------
+
+
+def barred(*rows: tuple[str, float, str]) -> str:
+    return str(charts.bars("days", "Consultations", [charts.Bar(*row) for row in rows]))
+
+
+def test_each_bar_has_its_label_and_its_number_and_the_longest_fills_the_room() -> None:
+    root = ElementTree.fromstring(barred(("1 Mar", 4, "4"), ("2 Mar", 2, "2"), ("3 Mar", 0, "0")))
+    room = charts.BAR_WIDTH - charts.BAR_LABEL - charts.BAR_NUMBER
+    assert [float(str(one.get("width"))) for one in root.findall("rect")] == [room, room / 2, 0]
+    assert [one.text for one in root.findall("text")] == ["1 Mar", "4", "2 Mar", "2", "3 Mar", "0"]
+    assert root.findtext("desc") == "1 Mar: 4; 2 Mar: 2; 3 Mar: 0"
+    assert root.get("viewBox") == f"0 0 {charts.BAR_WIDTH} {3 * charts.BAR_ROW}"
+
+
+def test_what_has_no_rows_is_not_drawn_and_noughts_are() -> None:
+    assert barred() == ""
+    assert barred(("a", 0, "0")).count("<rect") == 1
+
+
+def test_a_long_label_is_cut_and_stands_whole_in_the_description() -> None:
+    root = ElementTree.fromstring(barred(("x" * 50, 1, "1")))
+    assert len(root.findall("text")[0].text or "") == charts.LABEL_CHARS
+    assert "x" * 50 in root.findtext("desc", "")
+
+
+@given(st.lists(st.tuples(st.text(max_size=40), NUMBERS, st.text(max_size=9)), max_size=80))
+def test_bars_are_bounded_and_inert_whatever_they_are_given(rows: list[tuple[str, float, str]]) -> None:
+    page = barred(*rows, (HOSTILE, 1, HOSTILE))
+    assert "<script" not in page
+    assert "style=" not in page
+    assert page.count("<rect") == min(len(rows) + 1, charts.MAX_BARS)
+    for width in re.findall(r'width="([0-9.]+)"', page):
+        assert 0 <= float(width) <= charts.BAR_WIDTH
