@@ -81,6 +81,8 @@ def _to_the_password(request: Request, _error: Exception) -> Response:
 def _to(request: Request, path: str) -> Response:
     if request.headers.get("hx-request"):
         return Response(status_code=204, headers={"hx-redirect": path})
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return Response(status_code=204)  # by which a browser asks no more
     return RedirectResponse(path, 303)
 
 

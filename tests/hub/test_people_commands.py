@@ -173,3 +173,25 @@ def test_no_secret_is_found_in_the_database_the_ledger_or_the_audit(
     for place in (stored, files, repr(audit).encode()):
         for secret in (password.encode(), factor.encode(), raw, raw.hex().encode()):
             assert secret not in place
+
+
+def test_after_a_restore_everybody_signs_in_again_and_a_password_replaced_since_is_none(
+    hub: Terminal, database_url: str, tmp_path: Path
+) -> None:
+    """It may have been replaced because somebody else knew it; the ledger, which is in no backup, says that it was."""
+    add_doctor(hub)
+    pages = pages_of(hub, database_url)
+    _, rao = set_up(pages, hub("people", "password", "dr.rao", "--json").json["password"])
+    assert hub("backup", str(tmp_path / "saved")).status == 0
+    since = hub("people", "password", "dr.rao", "--yes", "--json").json["password"]
+    pages.world.database.close()
+    assert hub("restore", str(tmp_path / "saved"), "--yes").status == 0
+    told = login_of(hub, "dr.rao")
+    assert (told["has_password"], told["has_second_factor"], told["sessions"]) == (False, True, 0)
+    pages = pages_of(hub, database_url)
+    for password in (OWN, since):
+        assert "E_SIGN_IN_REFUSED" in pages.window().send("/sign-in", {"login": "dr.rao", "password": password}).text
+    pages.people["dr.rao"] = Somebody(pages, rao.person, rao.secret, rao.used)
+    fresh = hub("people", "password", "dr.rao", "--json").json
+    assert fresh["sets_up_second_factor"] is False
+    assert pages.signed_in("dr.rao", fresh["password"]).get("/account").headers["location"] == "/password"

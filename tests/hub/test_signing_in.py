@@ -330,6 +330,7 @@ def test_what_an_open_page_asks_for_by_itself_keeps_no_session_alive(hub: PagedH
         hub.world.now_ms += sessions.IDLE_MS // 5 + 1
         answer = window.get("/queue/rows", hx_request="true")
     assert (answer.status_code, answer.headers["hx-redirect"]) == (204, "/sign-in")
+    assert window.get("/queue/events", accept="text/event-stream").status_code == 204
 
 
 def test_whoever_is_disabled_is_out_at_once(hub: PagedHub) -> None:

@@ -34,11 +34,15 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("[data-print]")) window.print();
 });
 
-// A list that changes while somebody looks: the server says "changed", and the list is asked for again.
+// A list that changes while somebody looks: the server says "changed", and the list is asked for again. Where the server
+// wants to hear no more (the session ended) it is asked for once, and its answer leads to the sign-in.
 document.addEventListener("DOMContentLoaded", () => {
   for (const live of document.querySelectorAll("[data-live]")) {
     const events = new EventSource(live.dataset.live);
     events.addEventListener("changed", () => htmx.trigger(live, "changed"));
+    events.addEventListener("error", () => {
+      if (events.readyState === EventSource.CLOSED) htmx.trigger(live, "changed");
+    });
     window.addEventListener("pagehide", () => events.close());
   }
 });
