@@ -2,8 +2,9 @@
 
 Rules: a flag wins over the environment, the environment over ``config.toml`` in the home folder, that over the
 default. An unknown or malformed setting is a coded error that names the setting and never repeats its value. The
-local pages listen on loopback only, unless told that they are for the centre's own Wi-Fi, or that a TLS proxy stands
-in front. The home has mode 0700, its files 0600: the health workers share one device with whoever else uses it.
+local pages listen on loopback only, unless told that they are for the centre's own Wi-Fi (then at every address of this
+machine, and encrypted beside), or that a TLS proxy stands in front. The home has mode 0700, its files 0600: the health
+workers share one device with whoever else uses it.
 
 No secret is a setting: the passphrase comes from a prompt, ``HWC_PASSPHRASE`` or a file descriptor, and only ``cli``
 reads it. This file refuses to know what the settings are used for: it opens no database, no socket and no key.
@@ -29,7 +30,10 @@ from sync_protocol.errors import OurFault
 
 APPLICATION: Final = "health-sync-node"
 CONFIG_FILE_NAME: Final = "config.toml"
+LOOPBACK_HOST: Final = "127.0.0.1"
+EVERY_ADDRESS: Final = "0.0.0.0"  # noqa: S104  # only where open_to_lan says that the pages are for the centre's Wi-Fi
 DEFAULT_PORT: Final = 8090
+DEFAULT_HTTPS_PORT: Final = 8453
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 OTHERS: Final = 0o077  # the permission bits of everyone but the owner
@@ -58,11 +62,13 @@ class NodeConfig:
     seconds. ``sync_retry_cap_s`` is the longest pause of the exponential back-off. ``lock_after_s``: when the pages
     lock themselves if nobody touches them. ``open_to_lan``: the pages are for the phones on the centre's own Wi-Fi
     too, without TLS if need be; the operator says so, since whoever is on that network sees what passes.
+    ``https_port``: where the same pages are encrypted; 0 nowhere, None as `secure_port` says.
     """
 
     home: Path
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK_HOST
     port: int = DEFAULT_PORT
+    https_port: int | None = None
     behind_tls_proxy: bool = False
     open_to_lan: bool = False
     log_level: str = "info"
@@ -72,6 +78,18 @@ class NodeConfig:
     connect_timeout_s: float = 30.0
     answer_timeout_s: float = 120.0
     lock_after_s: float = 600.0
+
+    @property
+    def secure_port(self) -> int:
+        """Where HTTPS is served; 0 for nowhere. By default only on the centre's own Wi-Fi, and not behind a proxy."""
+        if self.https_port is not None:
+            return self.https_port
+        return DEFAULT_HTTPS_PORT if self.open_to_lan and not self.behind_tls_proxy else 0
+
+    @property
+    def https_path(self) -> Path:
+        """The pages' own key and certificate: outside of the database, since the lock screen comes before unlocking."""
+        return self.home / "https.pem"
 
     @property
     def config_file(self) -> Path:
@@ -119,12 +137,15 @@ def load(
         if value is not None:
             chosen[name] = value
     values: dict[str, object] = {name: PARSERS[name](name, value) for name, value in chosen.items()}
+    if values.get("open_to_lan") and not values.get("behind_tls_proxy"):
+        values.setdefault("host", EVERY_ADDRESS)
     config = NodeConfig(home=folder, **values)  # type: ignore[arg-type]  # each parser returns its field's type
     if not config.behind_tls_proxy and not config.open_to_lan and not _is_loopback(config.host):
         raise OurFault(
             "The node's pages listen on loopback only, so that nothing crosses a network unencrypted.",
             code="E_NOT_LOOPBACK",
-            next_step="For the phones on the centre's own Wi-Fi set open_to_lan; behind a TLS proxy, behind_tls_proxy.",
+            next_step="For the phones on the centre's own Wi-Fi: HWC_OPEN_TO_LAN=1, or open_to_lan = true in config.toml."
+            " Behind a TLS proxy: behind_tls_proxy.",
         )
     return config
 
@@ -265,6 +286,7 @@ def _hub_url(name: str, value: object) -> str:
 PARSERS: Final[Mapping[str, Callable[[str, object], object]]] = {
     "host": _text,
     "port": _port,
+    "https_port": _port,
     "behind_tls_proxy": _switch,
     "open_to_lan": _switch,
     "log_level": _log_level,

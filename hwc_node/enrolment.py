@@ -3,7 +3,8 @@
 Rules. The code carries the fingerprint of the hub's root key, so the first byte that is believed is already signed.
 The node's keys are durable before the code is spent: when the answer is lost, or the power goes at any moment, the same
 command repeated asks as the same node and gets the same certificate. Nothing is made on the disk before the right
-keys of a hub are here. It refuses to know what is recorded and synced later.
+keys of a hub are here. Once the hub has answered, the centre's own authority for its pages is made as well; what a power
+cut prevents of that is made later (`server_certificate`). It refuses to know what is recorded and synced later.
 
 Online `enrol` does it all. By files (PROTOCOL.md §7.6), for a centre without a link, people carry three of them:
 
@@ -24,7 +25,7 @@ from typing import Final
 
 import msgspec
 
-from hwc_node import keystore, membership, sync
+from hwc_node import keystore, membership, server_certificate, sync
 from hwc_node.config import NodeConfig, make_folders
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.keystore import DatabaseKey
@@ -109,6 +110,7 @@ def enrol(
             answer = _read_answer(hub.post_document(ENROL_PATH, sealed, MAX_ANSWER_BYTES))
             _join(store, asking, answer, code, url, now_ms)
             introduce(store, person, name, now_ms, FIRST_ROLE)
+            server_certificate.authority(store)
             member = store.membership
     return Enrolled(member.node, member.facility, member.facility_name, member.hub_url, person, key)
 
@@ -165,6 +167,7 @@ def complete(config: NodeConfig, raw: bytes, *, passphrase: str, now_ms: int) ->
                     raise _nothing_asked()
                 _join(store, _identity(store, "", now_ms), answer, keys.parse_code(begun[0]), begun[1], now_ms)
             introduce(store, unlocked.person, unlocked.slot.name or "", now_ms)  # a power cut may have come before
+            server_certificate.authority(store)
             member = store.membership
     return Enrolled(member.node, member.facility, member.facility_name, member.hub_url, unlocked.person, unlocked.key)
 

@@ -30,6 +30,7 @@ ROOT_FINGERPRINT: Final = "root_fingerprint"
 HUB_URL: Final = "hub_url"
 FACILITY_NAME: Final = "facility_name"
 ENROLLED_MS: Final = "enrolled_ms"
+LOCAL_CA: Final = "local_ca"  # [certificate, key] of this centre's own authority, DER (local_ca)
 ENROLLING: Final = "enrolling"  # [code, address, sealed request] of an enrolment by files, until its answer is here
 
 LAST_HLC: Final = "last_hlc"  # of this node's newest save

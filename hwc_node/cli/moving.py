@@ -212,6 +212,12 @@ def serve(
         str | None, typer.Option("--host", metavar="ADDRESS", help="Loopback, unless open_to_lan or behind TLS.")
     ] = None,
     port: Annotated[int | None, typer.Option("--port", metavar="N", min=0, max=65535, help="0: any free one.")] = None,
+    https_port: Annotated[
+        int | None,
+        typer.Option(
+            "--https-port", metavar="N", min=0, max=65535, help="The same encrypted; 0: not. With open_to_lan 8453."
+        ),
+    ] = None,
     locked: Annotated[
         bool, typer.Option("--locked", help="Ask for no passphrase: whoever unlocks a page first opens the database.")
     ] = False,
@@ -224,9 +230,10 @@ def serve(
 
     Sync in the background, and serve the centre's pages to this machine's browsers, until stopped (Ctrl-C, SIGTERM).
 
-    For the phones on the centre's own Wi-Fi: HWC_OPEN_TO_LAN=1 hwc serve --host 192.168.1.10
+    For the phones on the centre's own Wi-Fi, HWC_OPEN_TO_LAN=1 or open_to_lan = true in config.toml: the pages are then
+    at every address of this machine, and encrypted beside. What is printed tells where a phone installs the certificate.
     """
     # Imported here, since FastAPI, uvicorn and APScheduler take a third of the start of every other command.
     from hwc_node.cli import serving
 
-    serving.serve(host, port, locked=locked)
+    serving.serve(host, port, https_port, locked=locked)

@@ -1,74 +1,117 @@
 """What `hwc serve` runs: background sync and the local pages, until it is told to stop.
 
-Rules: one `serve` a home. The port is taken before anything starts, so that a taken one is told at once. SIGINT and
-SIGTERM end it cleanly; an exchange that waits for a slow answer is left, since what it has is kept and what it lacks
-comes again.
+Rules: one `serve` a home. The ports are taken before anything starts, so that a taken one is told at once. Plain HTTP and
+HTTPS are the same application on one event loop, and end together. SIGINT and SIGTERM end it cleanly; an exchange that
+waits for a slow answer is left, since what it has is kept and what it lacks comes again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any, Final
 
 import structlog
 import uvicorn
 
-from hwc_node import keystore, outbox, sync, web
+from hwc_node import keystore, lan, local_ca, outbox, sync, web
 from hwc_node.cli import console, opening
+from hwc_node.cli.https import Encrypted
 from hwc_node.config import FILE_MODE, NodeConfig, storage_fault
 from hwc_node.scheduler import BackgroundSync, Outcome
 from hwc_node.store import Store
 from hwc_node.sync import Progress
+from hwc_node.web import addresses, certificate
 from hwc_node.web.premises import Premises
 from sync_protocol.errors import OurFault
 
 GRACE_S: Final = 3  # a page that is being read when the program is told to stop may end
 LAST_EXCHANGE_S: Final = 5.0  # an exchange on the way may end; what is cut is repeated, so leaving it loses nothing
+TICK_S: Final = 0.1  # how soon a signal is seen, as by the servers themselves
 SYNC_TURN_S: Final = 900.0  # one turn of the background sync; what is left is the next turn's
 
 
-def serve(host: str | None, port: int | None, *, locked: bool = False) -> None:
+def serve(host: str | None, port: int | None, https_port: int | None, *, locked: bool = False) -> None:
     """Serve until stopped. locked: the database is opened by the first who unlocks at a page.
 
     Raises OurFault (``E_PORT_TAKEN``, ``E_ADDRESS``, ``E_SERVE_RUNNING``, ``E_NO_ASSETS``).
     """
-    config = opening.configured(host=host, port=port)
+    flags = {"host": host, "port": port, "https_port": https_port}
+    config = opening.configured(**flags)
     with ExitStack() as closing:
-        at = closing.enter_context(opening.desk(host=host, port=port)) if not locked else None
+        at = closing.enter_context(opening.desk(**flags)) if not locked else None
         if locked:
             keystore.slots(config.slots_path)  # not enrolled: say so now
         closing.enter_context(_only_one(config))
-        listener = closing.enter_context(_listening(config))
+        listener = closing.enter_context(_listening(config.host, config.port, "--port"))
         background = _Background(config)
         closing.callback(background.close)
-        premises = Premises(config, background.open, opening.now_ms)
+        premises = Premises(config, background.open, opening.now_ms, port=listener.getsockname()[1])
+        encrypted = _encrypted(closing, premises)
         names = ("*",) if config.behind_tls_proxy else ()  # the proxy's name, which it vouches for by its certificate
         app = web.make_app(premises, names)
         _log_to_stderr("debug" if console.manner.verbose else config.log_level)
-        server = _server(app)
-        console.text(f"serving http://{config.host}:{listener.getsockname()[1]}/")
-        console.say("Stop with Ctrl-C. Each person unlocks the pages with their own passphrase.")
+        servers = Servers(app, listener, encrypted, behind_proxy=config.behind_tls_proxy)
         background.premises = premises
         if at is not None:
             premises.store = at.store
             background.start(at.store)
+        if encrypted is not None:
+            encrypted.look()
+        _tell_addresses(premises, encrypted)
         try:
-            server.run(sockets=[listener])
+            servers.run()
         finally:
             ended = background.stop()
             console.say("stopped")
     if not ended:  # a thread waits for a slow answer; everything it had is kept, and the next sync repeats the rest
         console.flush()
         os._exit(console.Status.DONE)
+
+
+def _encrypted(closing: ExitStack, premises: Premises) -> Encrypted | None:
+    """The port for HTTPS, if it is wanted. One that was not asked for by number stands in nobody's way when taken."""
+    config = premises.config
+    if not config.secure_port:
+        return None
+    try:
+        listener = closing.enter_context(_listening(config.host, config.secure_port, "--https-port"))
+    except OurFault as error:
+        if config.https_port is not None:
+            raise
+        console.say(f"hwc: no HTTPS: {error.message} [{error.code}]", f"     {error.next_step}")
+        return None
+    return Encrypted(premises, listener)
+
+
+def _tell_addresses(premises: Premises, encrypted: Encrypted | None) -> None:
+    """Where the pages are: what a script waits for on stdout, what people open on stderr."""
+    host, port = premises.config.host, premises.port
+    console.text("serving " + addresses.at(host, port, "/", "http"))
+    if encrypted is not None and encrypted.ready:
+        console.text("serving " + addresses.at(host, encrypted.port, "/"))
+    secure = encrypted if encrypted is not None and (encrypted.ready or premises.store is None) else None
+    for address in lan.addresses(host):
+        one = str(address)
+        console.say(f"On this centre's Wi-Fi: {addresses.at(one, port, '/', 'http')}")
+        if secure is not None and local_ca.may_name(address):
+            console.say(f"  encrypted:            {addresses.at(one, secure.port, '/')}")
+            console.say(f"  a phone's first time: {addresses.at(one, port, certificate.PAGE, 'http')}")
+    if premises.https is not None:
+        console.say(f"Fingerprint to compare there: {premises.https.issued.fingerprint}")
+    elif secure is not None:
+        console.say("HTTPS begins once somebody has unlocked.")
+    console.say("Stop with Ctrl-C. Each person unlocks the pages with their own passphrase.")
 
 
 class _Background:
@@ -148,26 +191,74 @@ def _log_to_stderr(level: str) -> None:
     )
 
 
-def _server(app: Any) -> uvicorn.Server:
-    """A server that a signal stops from now on: also one that comes before it runs, which would else be lost between
-    our handlers and uvicorn's. When it has stopped, uvicorn raises the signal again for ours, which changes nothing."""
-    server = uvicorn.Server(
+class _Server(uvicorn.Server):
+    """One port. Signals are `Servers`' affair: each of two servers would take them from the other."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Servers:
+    """The application on one or two ports, which a signal stops from now on: also one that comes before they run."""
+
+    def __init__(
+        self, app: Any, listener: socket.socket, encrypted: Encrypted | None = None, *, behind_proxy: bool = False
+    ) -> None:
+        self._listener, self._encrypted = listener, encrypted
+        self._plain = _server(app, behind_proxy=behind_proxy)
+        self._secure = _server(app, context=encrypted.context) if encrypted is not None else None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        """A second Ctrl-C waits for nobody."""
+        for server in (self._plain, self._secure):
+            if server is not None:
+                server.force_exit = server.should_exit and number == signal.SIGINT
+                server.should_exit = True
+
+    def run(self) -> None:
+        """Serve until a signal comes."""
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        beside = asyncio.create_task(self._run_secure()) if self._secure is not None else None
+        await self._plain.serve([self._listener])
+        if beside is not None:
+            await beside
+
+    async def _run_secure(self) -> None:
+        encrypted, server = self._encrypted, self._secure
+        if encrypted is None or server is None:
+            return
+        begun = asyncio.Event()
+        watching = asyncio.create_task(encrypted.watch(begun.set))
+        try:
+            while not begun.is_set() and not server.should_exit:
+                await asyncio.sleep(TICK_S)
+            if begun.is_set() and not server.should_exit:
+                await server.serve([encrypted.listener])
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+
+def _server(app: Any, *, context: ssl.SSLContext | None = None, behind_proxy: bool = False) -> _Server:
+    """context: of TLS; None for plain HTTP. behind_proxy: what its proxy says of a request is believed."""
+    return _Server(
         uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
+            proxy_headers=behind_proxy,
             timeout_graceful_shutdown=GRACE_S,
+            ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
         )
     )
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        server.should_exit = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    return server
 
 
 @contextmanager
@@ -190,18 +281,18 @@ def _only_one(config: NodeConfig) -> Iterator[None]:
 
 
 @contextmanager
-def _listening(config: NodeConfig) -> Iterator[socket.socket]:
+def _listening(host: str, port: int, flag: str) -> Iterator[socket.socket]:
     """A socket that is bound before anything is started, so that a taken port is told at once."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((config.host, config.port))
+            listener.bind((host, port))
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             raise OurFault(
-                f"Port {config.port} of {config.host} cannot be used: {error.strerror}.",
+                f"Port {port} of {host} cannot be used: {error.strerror}.",
                 code="E_PORT_TAKEN" if taken else "E_ADDRESS",
-                next_step="Choose another with --port.",
+                next_step=f"Choose another with {flag}.",
             ) from None
         yield listener

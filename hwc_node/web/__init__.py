@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from hwc_node.web import (
     cards,
+    certificate,
     correcting,
     faults,
     finding,
@@ -41,7 +42,20 @@ from sync_protocol.pages.rendering import Renderer
 from sync_protocol.words import N_
 
 SERVICE_NAME: Final = "Health Sync"
-PARTS: Final = (unlocking, finding, registering, patients, cards, visits, correcting, referring, papers, lists, reports)
+PARTS: Final = (
+    unlocking,
+    certificate,
+    finding,
+    registering,
+    patients,
+    cards,
+    visits,
+    correcting,
+    referring,
+    papers,
+    lists,
+    reports,
+)
 
 log = structlog.get_logger("hwc.web")
 

@@ -24,7 +24,7 @@ from hwc_node import drafts, overview
 from hwc_node.clinic import Clinic
 from hwc_node.store import Store
 from hwc_node.visiting import Visiting
-from hwc_node.web import faults, guards
+from hwc_node.web import addresses, faults, guards
 from hwc_node.web.premises import Premises
 from hwc_node.web.sessions import Session
 from sync_protocol.change import PatientId, RecordId
@@ -35,7 +35,6 @@ from sync_protocol.pages.forms import Form
 from sync_protocol.pages.language import Words
 from sync_protocol.pages.rendering import Renderer
 
-COOKIE: Final = "hwc_session"
 LANGUAGE_COOKIE: Final = "language"
 CSRF: Final = "csrf"
 OWN_FIELDS: Final = frozenset({CSRF, "at"})
@@ -102,6 +101,7 @@ class Desk:
             "counts": overview.counts(self.store, self.today.isoformat()),
             "today": self.today,
             "line": self.line(now_ms),
+            "safe_address": addresses.safe_address(self.request, self.place) if self.request.method == "GET" else "",
         }
         return HTMLResponse(self.renderer.page(template, self.words, **(common | values)), status)
 
@@ -165,9 +165,15 @@ def premises_of(request: Request) -> Premises:
     return found
 
 
+def session_of(request: Request, *, used: bool = True) -> Session | None:
+    """Whose browser this is, in or locked. used: whether this counts as work."""
+    token, encrypted = addresses.token_of(request), addresses.is_encrypted(request)
+    return premises_of(request).session(token, encrypted=encrypted, used=used)
+
+
 def _desk(request: Request, *, used: bool) -> Desk:
     premises = premises_of(request)
-    session = premises.session(request.cookies.get(COOKIE, ""), used=used)
+    session = session_of(request, used=used)
     if session is None or session.locked or premises.store is None:
         raise NotIn
     return Desk(premises, request, session, premises.store, request.app.state.renderer)
@@ -191,7 +197,7 @@ async def posted(request: Request) -> Form:
     if known is not None:
         return known
     form = await guards.form_of(request)
-    session = premises_of(request).session(request.cookies.get(COOKIE, ""))
+    session = session_of(request)
     if session is None or not hmac.compare_digest(session.csrf.encode(), form.value(CSRF).encode()):
         raise NotIn
     if session.locked:

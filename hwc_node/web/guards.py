@@ -14,6 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hwc_node.web import addresses
 from sync_protocol.errors import TooLarge
 from sync_protocol.pages import assets
 from sync_protocol.pages.forms import MAX_FIELDS, Form
@@ -24,6 +25,8 @@ from sync_protocol.pages.guarding import (
     MAX_BODY_BYTES,
     NONCE_BYTES,
     NOT_KEPT,
+    SCANNING,
+    host_name,
     is_here,
     policy,
 )
@@ -40,16 +43,18 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if not is_here(_header(scope, b"host"), self._hosts):
+        host = _header(scope, b"host")
+        if not is_here(host, self._hosts):
             await PlainTextResponse("This is not that host.\n", status_code=421)(scope, receive, send)
             return
+        own = HEADERS | SCANNING if addresses.may_scan(scope.get("scheme", ""), host_name(host)) else HEADERS
         nonce = secrets.token_urlsafe(NONCE_BYTES)
         scope.setdefault("state", {})["nonce"] = nonce
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
+                headers.update(own)
                 headers.setdefault("content-security-policy", policy(nonce))
                 headers.setdefault("cache-control", NOT_KEPT)
             await send(message)

@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
-from hwc_node import edits, overview, questioning, standing
+from hwc_node import edits, overview, questioning, server_certificate, standing
 from hwc_node.views import Conflict
 from hwc_node.web import editing, faults
 from hwc_node.web.desk import AtWork, Desk, Posted, Watching
@@ -192,7 +192,13 @@ def sync_line(desk: Watching) -> Response:
 
 @router.get("/sync")
 def sync_page(desk: AtWork) -> Response:
-    return desk.page("sync", now=standing.standing(desk.store), notices=standing.notices(desk.store))
+    return desk.page(
+        "sync",
+        now=standing.standing(desk.store),
+        notices=standing.notices(desk.store),
+        fingerprint=server_certificate.fingerprint(desk.store),
+        https=desk.premises.https is not None,
+    )
 
 
 @router.post("/sync/now")

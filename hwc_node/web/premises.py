@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from hwc_node import keystore
 from hwc_node.config import NodeConfig
 from hwc_node.keystore import Unlocked
+from hwc_node.local_ca import Issued
 from hwc_node.store import Store
 from hwc_node.web.sessions import Patience, Session, Sessions
 from sync_protocol.errors import NeedsPerson, OurFault
@@ -37,15 +38,28 @@ class Syncing(Protocol):
     def hurry(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Https:
+    """Where the same pages are encrypted, and the certificate that is shown there."""
+
+    port: int
+    issued: Issued
+
+
 @dataclass
 class Premises:
-    """opening: opens the database with a key, and starts what needs it. store: None until somebody unlocked."""
+    """opening: opens the database with a key, and starts what needs it. store: None until somebody unlocked.
+
+    port: of plain HTTP. https: None where it is not served, or not yet.
+    """
 
     config: NodeConfig
     opening: Callable[[bytes], Store]
     now_ms: Callable[[], int]
     store: Store | None = None
     syncing: Syncing | None = None
+    port: int = 0
+    https: Https | None = None
     sessions: Sessions = field(init=False)
     patience: Patience = field(default_factory=Patience)
     _unlocking: threading.Lock = field(default_factory=threading.Lock)
@@ -58,8 +72,11 @@ class Premises:
         """The names of those who can unlock this node."""
         return [one.name for one in keystore.slots(self.config.slots_path) if one.name]
 
-    def unlock(self, name: str, passphrase: str) -> tuple[Unlocked, str]:
-        """Let a person in; their session's token. Raises as `keystore.unlock`, and NeedsPerson (``E_TRY_LATER``)."""
+    def unlock(self, name: str, passphrase: str, *, encrypted: bool = False) -> tuple[Unlocked, str]:
+        """Let a person in; their session's token. Raises as `keystore.unlock`, and NeedsPerson (``E_TRY_LATER``).
+
+        encrypted: whether it is asked for over HTTPS, and so whether the session counts there or over HTTP.
+        """
         known = name.strip().casefold()
         self.patience.require(known)
         if not self._unlocking.acquire(timeout=UNLOCK_PATIENCE_S):
@@ -74,12 +91,13 @@ class Premises:
         finally:
             self._unlocking.release()
         self.patience.succeeded(known)
-        return unlocked, self.sessions.begin(unlocked.person, unlocked.slot.name or "", unlocked.slot.slot_id)
+        person, name, slot = unlocked.person, unlocked.slot.name or "", unlocked.slot.slot_id
+        return unlocked, self.sessions.begin(person, name, slot, encrypted=encrypted)
 
-    def session(self, token: str, *, used: bool = True) -> Session | None:
+    def session(self, token: str, *, encrypted: bool = False, used: bool = True) -> Session | None:
         """The session of a token. Whoever's key slot was removed meanwhile is out."""
         self._look_at_slots()
-        return self.sessions.find(token, used=used)
+        return self.sessions.find(token, encrypted=encrypted, used=used)
 
     def _look_at_slots(self) -> None:
         changed_ns = self.config.slots_path.stat().st_mtime_ns

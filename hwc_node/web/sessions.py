@@ -2,7 +2,9 @@
 
 A session is a random token in a cookie; only its hash is kept, in memory, so that a restart locks everybody out. One
 that was not used for a while is *locked*: it shows nothing, but still knows whose entry is under way, so that what they
-send is kept for them (`drafts`). Trying passphrases is made slow: each failure of a name doubles its next wait.
+send is kept for them (`drafts`). A session counts only the way it began, HTTP or HTTPS: a token that somebody overheard
+on the Wi-Fi opens nothing that is encrypted, and nobody can slip one in there for another to work under. Trying
+passphrases is made slow: each failure of a name doubles its next wait.
 """
 
 from __future__ import annotations
@@ -30,13 +32,14 @@ MAX_NAMES: Final = 256  # names that are tried: bounds what a guesser can make u
 
 @dataclass(slots=True)
 class Session:
-    """csrf: what each form of this session carries. used_s: by the monotonic clock."""
+    """csrf: what each form of this session carries. used_s: by the monotonic clock. encrypted: begun over HTTPS."""
 
     person: PersonId
     name: str
     slot: str
     csrf: str
     used_s: float
+    encrypted: bool = False
     locked: bool = False
 
 
@@ -47,24 +50,25 @@ class Sessions:
         self._held: dict[bytes, Session] = {}
         self._guard = threading.Lock()
 
-    def begin(self, person: PersonId, name: str, slot: str) -> str:
+    def begin(self, person: PersonId, name: str, slot: str, *, encrypted: bool = False) -> str:
         """A new session; its token."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        session = Session(person, name, slot, secrets.token_urlsafe(TOKEN_BYTES), self._clock())
+        session = Session(person, name, slot, secrets.token_urlsafe(TOKEN_BYTES), self._clock(), encrypted)
         with self._guard:
             while len(self._held) >= MAX_SESSIONS:
                 del self._held[min(self._held, key=lambda one: self._held[one].used_s)]
             self._held[_name(token)] = session
         return token
 
-    def find(self, token: str, *, used: bool = True) -> Session | None:
-        """The session of a token, locked if it rested too long. used: whether this counts as work."""
+    def find(self, token: str, *, encrypted: bool = False, used: bool = True) -> Session | None:
+        """The session of a token, locked if it rested too long. encrypted: how the token came. used: whether this
+        counts as work."""
         if not token:
             return None
         now_s = self._clock()
         with self._guard:
             session = self._held.get(_name(token))
-            if session is None:
+            if session is None or session.encrypted != encrypted:
                 return None
             rested_s = now_s - session.used_s
             if rested_s > FORGOTTEN_S:

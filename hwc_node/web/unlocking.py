@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from hwc_node.web import faults, guards
-from hwc_node.web.desk import COOKIE, HOME, LANGUAGE_COOKIE, LOCK_SCREEN, Posted, premises_of, words_of
+from hwc_node.web import addresses, faults, guards
+from hwc_node.web.desk import HOME, LANGUAGE_COOKIE, LOCK_SCREEN, Posted, premises_of, session_of, words_of
 from sync_protocol.errors import HealthSyncError
 from sync_protocol.pages import language
 from sync_protocol.pages.forms import Form
@@ -37,7 +37,7 @@ def lock_screen(request: Request) -> Response:
 
 def _screen(request: Request, form: Form, status: int = 200) -> Response:
     premises = premises_of(request)
-    session = premises.sessions.find(request.cookies.get(COOKIE, ""), used=False)
+    session = session_of(request, used=False)
     if session is not None and "name" not in form.given:
         form.given["name"] = [session.name]
     page = request.app.state.renderer.page(
@@ -48,6 +48,7 @@ def _screen(request: Request, form: Form, status: int = 200) -> Response:
         errors=form.errors,
         people=premises.people(),
         was=session.name if session is not None else "",
+        safe_address=addresses.safe_address(request, LOCK_SCREEN),
     )
     return HTMLResponse(page, status)
 
@@ -64,14 +65,14 @@ async def unlock(request: Request, form: Sent) -> Response:
             return _screen(request, form, 422)
         premises = premises_of(request)
         try:
-            _, token = await run_in_threadpool(premises.unlock, name, passphrase)
+            encrypted = addresses.is_encrypted(request)
+            _, token = await run_in_threadpool(premises.unlock, name, passphrase, encrypted=encrypted)
         except HealthSyncError as error:
             form.wrong("passphrase", faults.said_of(error))
             return _screen(request, form, 422)
     response = RedirectResponse(_back(request), 303)
-    premises.sessions.end(request.cookies.get(COOKIE, ""))
-    secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
+    premises.sessions.end(addresses.token_of(request))
+    response.set_cookie(addresses.cookie_of(request), token, httponly=True, samesite="strict", secure=encrypted)
     response.delete_cookie(BACK_COOKIE)
     return response
 
@@ -88,7 +89,7 @@ def _inside(path: str) -> str:
 
 @router.post("/lock")
 def lock(request: Request, _form: Posted) -> Response:
-    premises_of(request).sessions.lock(request.cookies.get(COOKIE, ""))
+    premises_of(request).sessions.lock(addresses.token_of(request))
     return RedirectResponse(LOCK_SCREEN, 303)
 
 

@@ -23,6 +23,8 @@ HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+SCANNING: Final = {"permissions-policy": "camera=(self), microphone=(), geolocation=()"}
+"""In the place of the above where a page reads codes with the camera."""
 NOT_KEPT: Final = "no-store"
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES: Final = frozenset({"", "same-origin", "none"})
@@ -38,13 +40,18 @@ def policy(nonce: str) -> str:
     )
 
 
+def host_name(host: str) -> str:
+    """What a Host header names: without its port and brackets, in small letters."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
+    return name.strip("[]").lower()
+
+
 def is_here(host: str, known: frozenset[str] = frozenset()) -> bool:
     """Whether a Host header can mean this machine: an address, ``localhost``, a name in ``.local``, or one of these.
 
     known: further names; ``*`` for any.
     """
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
-    name = name.strip("[]").lower()
+    name = host_name(host)
     if not name:
         return False
     if "*" in known or name in known or name == "localhost" or name.endswith(".local"):

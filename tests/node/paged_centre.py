@@ -64,12 +64,13 @@ class Centre:
             self.home.config.slots_path, DatabaseKey(self.home.key), SECOND, SECOND_NAME, SECOND_PASSPHRASE
         )
 
-    def window(self) -> CentreWindow:
-        return CentreWindow(TestClient(self.app, base_url=HERE, follow_redirects=False, raise_server_exceptions=False))
+    def window(self, address: str = HERE) -> CentreWindow:
+        asking = TestClient(self.app, base_url=address, follow_redirects=False, raise_server_exceptions=False)
+        return CentreWindow(asking)
 
-    def window_of(self, name: str = PERSON_NAME, passphrase: str = PASSPHRASE) -> CentreWindow:
+    def window_of(self, name: str = PERSON_NAME, passphrase: str = PASSPHRASE, address: str = HERE) -> CentreWindow:
         """A browser of somebody who is in."""
-        made = self.window()
+        made = self.window(address)
         answer = made.post("/unlock", {"name": name, "passphrase": passphrase})
         assert answer.status_code == 303, answer.text
         return made

@@ -489,15 +489,15 @@ def _read(address: str, host: str | None = None) -> str:
 
 STOPPED_EARLY = """
 import os, signal, socket
-from hwc_node.cli.serving import _server
+from hwc_node.cli.serving import Servers
 
 async def app(scope, receive, send): ...
 
-server = _server(app)
-os.kill(os.getpid(), signal.SIGTERM)
 with socket.socket() as listener:
     listener.bind(("127.0.0.1", 0))
-    server.run(sockets=[listener])
+    servers = Servers(app, listener)
+    os.kill(os.getpid(), signal.SIGTERM)
+    servers.run()
 print("ended")
 """
 
@@ -511,6 +511,7 @@ def test_serve_listens_on_loopback_only(home: Home, hwc: Runner) -> None:
     ended = hwc("serve", "--host", "0.0.0.0")
     assert ended.status == 1
     assert "[E_NOT_LOOPBACK]" in ended.err
+    assert "HWC_OPEN_TO_LAN=1" in ended.err
 
 
 def test_a_passphrase_is_asked_for_at_a_terminal_and_not_shown(home: Home) -> None:

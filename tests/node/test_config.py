@@ -89,7 +89,21 @@ def test_a_passphrase_is_no_setting(tmp_path: Path) -> None:
 def test_pages_for_the_network_need_a_tls_proxy(tmp_path: Path) -> None:
     assert _refused(tmp_path, host="0.0.0.0").code == "E_NOT_LOOPBACK"
     assert config.load(tmp_path, {}, {"host": "192.168.1.2", "behind_tls_proxy": True}).host == "192.168.1.2"
+    assert config.load(tmp_path, {}, {"host": "192.168.1.2", "open_to_lan": True}).host == "192.168.1.2"
     assert config.load(tmp_path, {}, {"host": "::1"}).host == "::1"
+
+
+def test_pages_for_the_wifi_are_at_every_address_and_encrypted_beside(tmp_path: Path) -> None:
+    def served(**flags: str | int | bool) -> tuple[str, int]:
+        found = config.load(tmp_path, {}, flags)
+        return found.host, found.secure_port
+
+    assert served() == ("127.0.0.1", 0)
+    assert served(https_port=1) == ("127.0.0.1", 1)
+    assert served(open_to_lan=True) == ("0.0.0.0", config.DEFAULT_HTTPS_PORT)
+    assert served(open_to_lan=True, https_port=0) == ("0.0.0.0", 0)
+    assert served(open_to_lan=True, host="127.0.0.1") == ("127.0.0.1", config.DEFAULT_HTTPS_PORT)
+    assert served(open_to_lan=True, behind_tls_proxy=True) == ("127.0.0.1", 0)
 
 
 def test_the_home_is_for_its_owner_only_even_if_it_was_open(tmp_path: Path) -> None:

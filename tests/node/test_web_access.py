@@ -13,7 +13,14 @@ from sync_protocol.documents import id_text
 from tests.node.enrolled_home import PASSPHRASE, PERSON_NAME, fresh_id
 from tests.node.paged_centre import SECOND_NAME, SECOND_PASSPHRASE, Centre
 
-PUBLIC = {("GET", "/unlock"), ("POST", "/unlock"), ("POST", "/language"), ("GET", "/healthz")}
+PUBLIC = {
+    ("GET", "/unlock"),
+    ("POST", "/unlock"),
+    ("POST", "/language"),
+    ("GET", "/healthz"),
+    ("GET", "/certificate"),  # a phone needs the certificate before its first passphrase; it is no secret
+    ("GET", "/certificate/centre.crt"),
+}
 STATIC = "/static/{digest}/{name}"
 GUARDS = ("content-security-policy", "referrer-policy", "x-content-type-options", "x-frame-options")
 

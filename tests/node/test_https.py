@@ -1,0 +1,186 @@
+"""`hwc serve` with HTTPS beside HTTP: real TLS on loopback, one program, one signal, and HTTP whatever happens to HTTPS."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench.places import free_port
+from hwc_node import keystore, server_certificate
+from hwc_node.cli.https import Encrypted
+from hwc_node.web.premises import Https, Premises
+from tests.node.enrolled_home import NOW_MS, PASSPHRASE, PERSON_NAME, Home, make_home
+from tests.node.served_centre import QUICK_MEMORY_KIB, ROOT
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setattr(keystore, "NEW_MEMORY_KIB", QUICK_MEMORY_KIB)
+    monkeypatch.setattr(keystore, "NEW_ITERATIONS", 1)
+    return make_home(tmp_path)
+
+
+@dataclass
+class Served:
+    """A centre that serves. told: what it says on stderr."""
+
+    program: subprocess.Popen[bytes]
+    plain: str
+    encrypted: str
+    told: Path
+
+    def certificate(self) -> bytes:
+        return read(f"{self.plain}certificate/centre.crt")
+
+    def trusting(self) -> ssl.SSLContext:
+        """A browser with this centre's certificate, and no other."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=self.certificate())
+        return context
+
+    def stopped(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.program.send_signal(number)
+        return self.program.wait(PATIENCE_S)
+
+
+@contextmanager
+def serving(home: Home, *words: str, port: int | None = None, **environ: str) -> Iterator[Served]:
+    """`hwc serve` at a port of its own, its pages answering. port: of HTTPS."""
+    chosen = {"HWC_HOME": str(home.config.home), "HWC_PASSPHRASE": PASSPHRASE, "HWC_PERSON_NAME": PERSON_NAME}
+    told, secure = home.config.home.parent / "told", port or free_port()
+    with told.open("wb") as errors:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "hwc_node.cli", "serve", "--port", "0", "--https-port", str(secure), *words],
+            env={**os.environ, **chosen, **environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+    assert program.stdout is not None
+    try:
+        plain = program.stdout.readline().decode().removeprefix("serving ").strip()
+        yield Served(program, plain.replace("0.0.0.0", "127.0.0.1"), f"https://127.0.0.1:{secure}/", told)
+    finally:
+        program.kill()
+        program.wait(PATIENCE_S)
+        program.stdout.close()
+
+
+def read(address: str, context: ssl.SSLContext | None = None, headers: dict[str, str] | None = None) -> bytes:
+    """What is there; waited for while nothing answers yet."""
+    no_proxy, until_s = urllib.request.ProxyHandler({}), time.monotonic() + PATIENCE_S
+    opener = urllib.request.build_opener(no_proxy, urllib.request.HTTPSHandler(context=context))
+    while True:
+        try:
+            with opener.open(urllib.request.Request(address, headers=headers or {}), timeout=10) as answer:
+                return bytes(answer.read())
+        except urllib.error.URLError as error:
+            refused = isinstance(error.reason, ConnectionRefusedError | ConnectionResetError)
+            if not refused or time.monotonic() > until_s:
+                raise
+            time.sleep(0.1)
+
+
+def test_one_program_serves_both_and_one_signal_ends_both(home: Home) -> None:
+    with serving(home) as served:
+        trusting = served.trusting()
+        assert read(f"{served.encrypted}healthz", trusting) == b"ok\n" == read(f"{served.plain}healthz")
+        assert b"Passphrase" in read(served.encrypted, trusting)
+        with pytest.raises(urllib.error.URLError, match=r"self-signed|unable to get local issuer"):
+            read(f"{served.encrypted}healthz", ssl.create_default_context())
+        here = ("127.0.0.1", int(served.encrypted.rpartition(":")[2].strip("/")))
+        with socket.create_connection(here, 10) as wire, pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
+            trusting.wrap_socket(wire, server_hostname="evil.example")
+        with (
+            socket.create_connection(here, 10) as wire,
+            trusting.wrap_socket(wire, server_hostname="localhost") as secure,
+        ):
+            assert secure.version() == "TLSv1.3"
+            assert served.stopped() == 0  # somebody is still connected
+        assert b"Traceback" not in served.told.read_bytes()
+    with home.open() as store:
+        assert str(server_certificate.fingerprint(store)) in served.told.read_text()
+
+
+def test_where_nobody_has_unlocked_https_begins_with_the_first_who_does(home: Home) -> None:
+    with serving(home, "--locked") as served:
+        assert b"Passphrase" in read(served.plain)
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            served.certificate()
+        body = f"name={PERSON_NAME}&passphrase={PASSPHRASE}".replace(" ", "+").encode()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener.open(urllib.request.Request(f"{served.plain}unlock", body), timeout=30).close()
+        until_s = time.monotonic() + PATIENCE_S
+        while b"centre.crt" not in read(f"{served.plain}certificate") and time.monotonic() < until_s:
+            time.sleep(0.1)
+        assert read(f"{served.encrypted}healthz", served.trusting()) == b"ok\n"
+        assert served.stopped(signal.SIGINT) == 0
+
+
+def test_a_home_that_has_a_certificate_shows_it_before_anybody_unlocks_and_a_new_one_as_it_is_made(home: Home) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        premises = Premises(home.config, lambda _key: home.open(), lambda: NOW_MS)
+        encrypted = Encrypted(premises, listener)
+        assert encrypted.context.minimum_version == ssl.TLSVersion.TLSv1_2
+        encrypted.look()
+        assert premises.https is None
+        with home.open() as store:
+            first = server_certificate.current(store, ["localhost"], NOW_MS)
+            encrypted.look()
+            assert premises.https == Https(encrypted.port, first)
+            premises.store = store
+            encrypted.look()  # another program's names: this one has its own
+            assert premises.https is not None and premises.https.issued.names == set(
+                server_certificate.names_of("127.0.0.1")
+            )
+            second = premises.https
+            home.config.https_path.unlink()
+            home.config.https_path.mkdir()
+            encrypted.look()
+            assert premises.https == second  # what was there holds until another can be made
+
+
+def test_what_prevents_https_is_told_and_http_goes_on(home: Home) -> None:
+    home.config.https_path.mkdir()  # nothing can be written in its place
+    with serving(home) as served:
+        assert b"Passphrase" in read(served.plain)
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            served.certificate()
+        assert served.stopped() == 0
+    (line,) = [one for one in served.told.read_text().splitlines() if "certificate_not_made" in one]
+    assert json.loads(line)["code"] == "E_STORAGE"
+
+
+def test_a_port_that_is_taken_is_an_error_if_it_was_asked_for(home: Home) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with serving(home, port=taken.getsockname()[1]) as served:
+            assert served.program.wait(PATIENCE_S) == 1
+            assert "[E_PORT_TAKEN]" in served.told.read_text()
+            assert "--https-port" in served.told.read_text()
+
+
+def test_on_the_wifi_the_addresses_are_told_and_where_a_phone_begins(home: Home) -> None:
+    with serving(home, HWC_OPEN_TO_LAN="1") as served:
+        read(served.plain)
+        assert read(f"{served.encrypted}healthz", served.trusting()) == b"ok\n"
+        for one in server_certificate.names_of("0.0.0.0"):
+            if not isinstance(one, str) and not one.is_loopback:
+                assert f"On this centre's Wi-Fi: http://{one}:" in served.told.read_text()
