@@ -6,6 +6,7 @@ from typing import Final
 
 from fastapi import Response
 
+from hub_server.sign_in import TryLater
 from sync_protocol.errors import HealthSyncError, InvalidValue, NeedsPerson, NotAllowed, OurFault, TheirBytes
 from sync_protocol.pages.language import ENGLISH, spoken
 from sync_protocol.words import N_
@@ -25,14 +26,18 @@ PLAIN: Final = {
 }
 
 
+LATER: Final = N_("There were too many wrong tries. Try again in %(time)s.")
 OTHERWISE: Final = N_("This could not be done.")
 
 
 def said_of(error: HealthSyncError) -> str:
     """In the spoken language, and with the code; what has no words in it yet is told in general ones."""
-    words, sentence = spoken(), PLAIN.get(error.code, error.message)
+    words, sentence, wait = spoken(), PLAIN.get(error.code, error.message), ""
+    if isinstance(error, TryLater):  # in whole minutes, rather too long than too short
+        sentence, wait = LATER, words.duration(-(-error.retry_after_s // 60) * 60_000)
     known = words.code == ENGLISH or words.gettext(sentence) != sentence
-    return f"{words.gettext(sentence if known else OTHERWISE)} [{error.code}]"
+    text = words.gettext(sentence) if known else words.gettext(OTHERWISE)
+    return f"{text % {'time': wait} if wait else text} [{error.code}]"
 
 
 def status_of(error: HealthSyncError) -> int:

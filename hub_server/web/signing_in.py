@@ -138,6 +138,7 @@ def _set_up_screen(request: Request, form: Form, status: int = 200) -> Response:
         form,
         status,
         login=found.person.login,
+        person_name=found.person.name,
         secret=found.csrf,
         **drawing.shown(found.factor),
     )
