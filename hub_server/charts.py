@@ -266,7 +266,7 @@ def glances(store: Store, rows: Sequence[Queued], actor: str, now_ms: int) -> di
             for row in wanted:
                 own = views.get(RecordKey("patient", RecordId(row.patient)), {})
                 asked = views.get(RecordKey("referral", row.referral), {})
-                line = asked.get("question") or asked.get("reason") or ""
+                line = asked.get("reason") or asked.get("question") or ""
                 found[row.referral] = Glance(
                     str(own.get("name") or ""), own.get("birth"), str(own.get("sex") or ""), str(line), centre, seen_ms
                 )

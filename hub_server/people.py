@@ -247,6 +247,18 @@ def _at_work(person: Person) -> Person:
     return person
 
 
+def doctors_for(connection: Connection, specialty: str, hub: str, limit: int) -> list[Person]:
+    """Doctors at work who see this specialty of a centre's hospital (`Person.sees`), by name, at most so many."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM person WHERE role = 'doctor' AND disabled_ms IS NULL"
+        " AND (hub = %(all)s OR %(hub)s = %(all)s OR hub = %(hub)s)"
+        " AND (specialties = '' OR %(specialty)s = ANY(string_to_array(specialties, ',')))"
+        " ORDER BY name, login LIMIT %(most)s",
+        {"all": hospitals.ALL, "hub": hub, "specialty": specialty, "most": limit},
+    ).fetchall()
+    return [_person(row) for row in rows]
+
+
 def everyone(connection: Connection) -> list[Person]:
     """All people, by login."""
     return [_person(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM person ORDER BY login").fetchall()]

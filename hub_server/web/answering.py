@@ -76,7 +76,9 @@ def put_beside(form: Form, objections: Sequence[Objection]) -> None:
     numbers = [number for number, _ in prescription_of(form)]
     for one in objections:
         field = REASON if one.code == "E_ALLERGY" else "drug"
-        form.wrong(f"{field}_{numbers[one.line - 1]}", f"{said(one.said, **one.values)} [{one.code}]")
+        number = numbers[one.line - 1]
+        text = said("Line %(num)s: %(what)s", num=number, what=said(one.said, **one.values))
+        form.wrong(f"{field}_{number}", f"{text} [{one.code}]")
 
 
 def filled_from(reply: Mapping[str, Value]) -> Form:

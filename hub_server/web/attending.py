@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
@@ -17,6 +17,8 @@ from hub_server.web.desk import Desk, Doctor, Posted, record_in
 from sync_protocol.change import PersonId
 from sync_protocol.pages import language
 from sync_protocol.pages.language import said
+
+MOST_TAKERS: Final = 100
 
 router = APIRouter()
 
@@ -56,10 +58,13 @@ def names_of(connection: Connection, rows: Iterable[Queued]) -> dict[PersonId, s
 
 
 def takers(connection: Connection, row: Queued, but: Person, now_ms: int) -> list[tuple[Person, OnDuty | None]]:
-    """The doctors to whom this referral can be handed, those on duty first."""
-    present = {one.doctor.id: one for one in duty.everyone_on_duty(connection, now_ms)}
-    found = [one for one in people.everyone(connection) if one.id != but.id and consults.may_take(one, row)]
-    return sorted(((one, present.get(one.id)) for one in found), key=lambda pair: (pair[1] is None, pair[0].name))
+    """The doctors to whom this referral can be handed, those on duty first; at most MOST_TAKERS of the others."""
+    present = [one for one in duty.everyone_on_duty(connection, now_ms) if one.covers(row.specialty, row.hub)]
+    found: dict[PersonId, tuple[Person, OnDuty | None]] = {one.doctor.id: (one.doctor, one) for one in present}
+    for other in people.doctors_for(connection, row.specialty, row.hub, MOST_TAKERS):
+        found.setdefault(other.id, (other, None))
+    found.pop(but.id, None)
+    return list(found.values())
 
 
 # -- who has it --------------------------------------------------------------------------------------------------------
@@ -87,14 +92,12 @@ def release(desk: Doctor, name: str, _form: Posted) -> Response:
 
 @router.post("/cases/{name}/hand-over")
 def hand_over(desk: Doctor, name: str, form: Posted) -> Response:
-    record = record_in(name)
     with desk.store.database.transaction() as connection:
-        row = consults.seen_row(connection, desk.person, record, desk.now_ms)
-        chosen = form.value("to")
-        to = next((one for one, _ in takers(connection, row, desk.person, desk.now_ms) if one.login == chosen), None)
+        to = people.lookup(connection, form.value("to"))
     if to is None:
         return desk.go(f"/cases/{name}")  # nobody was chosen
-    consults.hand_over(desk.store, desk.person, record, to, desk.now_ms, lapse_ms=desk.place.claim_lapse_ms)
+    lapse_ms = desk.place.claim_lapse_ms
+    consults.hand_over(desk.store, desk.person, record_in(name), to, desk.now_ms, lapse_ms=lapse_ms)
     return desk.go("/")
 
 

@@ -90,7 +90,9 @@ def test_the_list_of_who_may_take_it_has_those_on_duty_first(hub: PagedHub, node
     offered = [part.partition('"')[0] for part in page.split('<option value="')[1:]]
     assert offered == ["zed", "nair"]  # not oneself, no other specialty, nobody who is gone
     nair = hub.window_of("nair")
-    assert press(nair, name, "hand-over", to="skin") == f"/cases/{name}", "who may not take it is nobody"
+    refused = nair.post(f"/cases/{name}/hand-over", {"csrf": nair.csrf, "to": "skin"})
+    assert (refused.status_code, "E_CANNOT_TAKE" in refused.text) == (422, True)
+    assert press(nair, name, "hand-over", to="nobody") == f"/cases/{name}"
     assert "waits for" not in nair.shown("/")
 
 
