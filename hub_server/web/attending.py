@@ -92,12 +92,14 @@ def release(desk: Doctor, name: str, _form: Posted) -> Response:
 
 @router.post("/cases/{name}/hand-over")
 def hand_over(desk: Doctor, name: str, form: Posted) -> Response:
+    record = record_in(name)
     with desk.store.database.transaction() as connection:
+        consults.seen_row(connection, desk.person, record, desk.now_ms)
         to = people.lookup(connection, form.value("to"))
     if to is None:
         return desk.go(f"/cases/{name}")  # nobody was chosen
     lapse_ms = desk.place.claim_lapse_ms
-    consults.hand_over(desk.store, desk.person, record_in(name), to, desk.now_ms, lapse_ms=lapse_ms)
+    consults.hand_over(desk.store, desk.person, record, to, desk.now_ms, lapse_ms=lapse_ms)
     return desk.go("/")
 
 
