@@ -10,6 +10,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
@@ -25,3 +26,16 @@ settings.register_profile("soak", _FRESH, max_examples=3_000, deadline=timedelta
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 collect_ignore = [] if SHARED.is_dir() else ["shared"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was counted in the browser is printed where everybody sees it, also when workers ran the tests."""
+    told = [
+        str(value)
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "keystrokes"
+    ]
+    if told:
+        terminalreporter.section("entry by keyboard")
+        terminalreporter.line("\n".join(sorted(set(told))))

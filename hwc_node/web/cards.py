@@ -90,8 +90,7 @@ def ask(desk: AtWork, form: Posted) -> Response:
 
     if not desk.saved(form, action):
         return _elsewhere(desk, form, 422)
-    if desk.premises.syncing is not None:
-        desk.premises.syncing.hurry()
+    desk.hurry()
     return desk.go("/elsewhere")
 
 

@@ -120,6 +120,11 @@ class Desk:
             steps=syncing.steps if syncing is not None else None,
         )
 
+    def hurry(self) -> None:
+        """Somebody waits for what was saved, or asked for: the next exchange is now."""
+        if self.premises.syncing is not None:
+            self.premises.syncing.hurry()
+
     def go(self, path: str) -> Response:
         """To another page, which is asked for anew."""
         return RedirectResponse(path, 303)

@@ -203,6 +203,5 @@ def sync_page(desk: AtWork) -> Response:
 
 @router.post("/sync/now")
 def sync_now(desk: AtWork, _form: Posted) -> Response:
-    if desk.premises.syncing is not None:
-        desk.premises.syncing.hurry()
+    desk.hurry()
     return desk.go("/sync")

@@ -63,8 +63,8 @@ def refer(desk: AtWork, name: str, case: str, form: Posted) -> Response:
     referral = record_in(form.value("referral"))
     if not desk.saved(form, lambda: desk.visiting.refer(one.patient, referral, writes, desk.now_ms)):
         return _show(desk, name, one, case, form, 422)
-    if writes["urgency"] == "emergency" and desk.premises.syncing is not None:
-        desk.premises.syncing.hurry()
+    if writes["urgency"] == "emergency":
+        desk.hurry()
     return desk.go(f"/referrals/{id_text(referral)}")
 
 
@@ -157,6 +157,7 @@ def message(desk: AtWork, name: str, form: Posted) -> Response:
         lambda: desk.visiting.message(view.record.patient, record, view.record.key.record, text, desk.now_ms),
     ):
         return _referral(desk, name, form, 422)
+    desk.hurry()  # a doctor may wait for it at this moment
     return desk.go(f"/referrals/{name}")
 
 

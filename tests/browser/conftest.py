@@ -56,6 +56,16 @@ class Watched:
             for one in found["violations"]
         ]
 
+    def too_wide(self) -> list[str]:
+        """What goes beyond the window's right edge, but for what scrolls by itself."""
+        found: list[str] = self.page.evaluate(
+            """() => [...document.querySelectorAll("body *")]
+                 .filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth + 1)
+                 .filter((one) => !one.closest(".app-table-scroll, .nhsuk-u-visually-hidden, thead, option"))
+                 .map((one) => one.outerHTML.slice(0, 160))"""
+        )
+        return found
+
     def unlock(self, url: str, name: str) -> None:
         """Come in at the centre."""
         self.page.goto(url)

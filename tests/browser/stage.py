@@ -51,6 +51,7 @@ class Stage:
     node: Place
     node_port: int
     server: subprocess.Popen[bytes] | None = None
+    second: Place | None = None
     doctors: dict[str, Doctor] = field(default_factory=dict)
 
     @classmethod
@@ -97,6 +98,14 @@ class Stage:
                     factor = sign_in.give_totp(connection, keys, person, "test", now_ms, os.urandom(32))
                 doctor.secret = base64.b32decode(factor.letters.replace(" ", ""))
             database.close()
+
+    def second_node(self) -> Place:
+        """Another device of the same centre, with another person's; enrolled once, used by its commands."""
+        if self.second is None:
+            own = {"HWC_HOME": str(self.folder / "second"), "HWC_PERSON_NAME": SECOND_CHO}
+            self.second = Place("hwc", self.node.environment | own)
+            self.second.run("enrol", self.hub.ask("enrol", FACILITY)["code"])
+        return self.second
 
     def serve(self) -> None:
         """The centre's pages. Returns when they answer."""
