@@ -159,7 +159,7 @@ def _backup(now: Standing, now_ms: int) -> Check:
 
 def _files(config: NodeConfig) -> Check:
     """Nobody but the owner may open the home and what is in it."""
-    watched = (config.home, config.slots_path, config.database_path, config.config_file)
+    watched = (config.home, config.slots_path, config.database_path, config.config_file, config.https_path)
     loose = [path for path in watched if _open_to_others(path)]
     if loose:
         names = ", ".join(path.name for path in loose)

@@ -223,7 +223,7 @@ opening.command(app, "backup", "Copy everything into one encrypted file.")(keepi
 opening.command(app, "restore", "Put a backup back.")(keeping.restore)
 opening.command(app, "doctor", "Check this node, and name what mends it.")(looking.doctor)
 opening.command(app, "support", "Write what whoever helps needs to know.")(looking.support)
-opening.command(app, "serve", "Sync in the background, with a local status page.")(moving.serve)
+opening.command(app, "serve", "Sync in the background, and serve the centre's pages.")(moving.serve)
 
 
 def run(arguments: Sequence[str]) -> int:

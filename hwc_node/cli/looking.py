@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from hwc_node import checkup, keystore, standing
+from hwc_node import checkup, keystore, server_certificate, standing
 from hwc_node.checkup import Check, Grade, Space
 from hwc_node.cli import console, opening, words
 from hwc_node.cli.opening import AsJson, Desk
@@ -45,7 +45,8 @@ def status(
 
     Tell how this node is: what waits to be sent, when it last met the hub, what is in conflict, and its digest.
 
-    Two replicas with the same digest hold the same. Exit status with --check: 3 if something needs a person.
+    Two replicas with the same digest hold the same. The certificate's letters (SHA-256) are what a phone has to show that
+    installs it for the pages' safe address. Exit status with --check: 3 if something needs a person.
     """
     with opening.desk() as at:
         now = standing.standing(at.store)
@@ -82,6 +83,7 @@ def status_lines(store: Store, config: NodeConfig, now_ms: int) -> list[str]:
         f"storage      {room.database_bytes / 1e6:,.1f} MB, {room.free_bytes / 1e9:,.1f} GB free",
         f"backup       {words.time(now.last_backup_ms)}",
         f"key slots    {len(keystore.slots(config.slots_path))}",
+        f"certificate  {server_certificate.fingerprint(store) or 'none yet: made by hwc serve'}",
         f"version      {version()}, schema {schema.SCHEMA_VERSION}, database {now.schema_version}",
     ]
     for one in checkup.needing(checkup.concerns(now, room, now_ms)):
@@ -124,6 +126,7 @@ def _status_json(at: Desk, now: Standing, room: Space, needed: list[Check]) -> d
         "storage": {"database_bytes": room.database_bytes, "free_bytes": room.free_bytes},
         "backup_age_s": _age_s(now.last_backup_ms, opening.now_ms()),
         "clock_error_ms": now.clock_error_ms,
+        "certificate_fingerprint": server_certificate.fingerprint(at.store),
         "key_slots": [{"slot": one.slot_id, "kind": one.kind, "name": one.name} for one in slots],
         "version": version(),
         "schema_version": schema.SCHEMA_VERSION,

@@ -49,8 +49,8 @@ def is_this_computer(hostname: str) -> bool:
     return hostname == LOCALHOST
 
 
-def may_scan(scheme: str, hostname: str) -> bool:
-    """Whether a browser lets a page of this address see: only a secure context has a camera (W3C Secure Contexts §3.1)."""
+def is_trusted(scheme: str, hostname: str) -> bool:
+    """Whether a browser trusts the origin of a page, and lets it have a camera (W3C Secure Contexts §3.1)."""
     return scheme == HTTPS or is_this_computer(hostname)
 
 

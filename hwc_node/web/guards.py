@@ -20,12 +20,12 @@ from sync_protocol.pages import assets
 from sync_protocol.pages.forms import MAX_FIELDS, Form
 from sync_protocol.pages.guarding import (
     FORM_TYPE,
-    HEADERS,
     KEPT_FOR_GOOD,
     MAX_BODY_BYTES,
     NONCE_BYTES,
     NOT_KEPT,
-    SCANNING,
+    PLAIN_HEADERS,
+    SEEING_HEADERS,
     host_name,
     is_here,
     policy,
@@ -47,7 +47,8 @@ class Guard:
         if not is_here(host, self._hosts):
             await PlainTextResponse("This is not that host.\n", status_code=421)(scope, receive, send)
             return
-        own = HEADERS | SCANNING if addresses.may_scan(scope.get("scheme", ""), host_name(host)) else HEADERS
+        trusted = addresses.is_trusted(scope.get("scheme", ""), host_name(host))
+        own = SEEING_HEADERS if trusted else PLAIN_HEADERS
         nonce = secrets.token_urlsafe(NONCE_BYTES)
         scope.setdefault("state", {})["nonce"] = nonce
 

@@ -23,8 +23,11 @@ HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
-SCANNING: Final = {"permissions-policy": "camera=(self), microphone=(), geolocation=()"}
-"""In the place of the above where a page reads codes with the camera."""
+SEEING_HEADERS: Final = HEADERS | {"permissions-policy": "camera=(self), microphone=(), geolocation=()"}
+"""Of pages that read codes with the camera."""
+PLAIN_HEADERS: Final = {name: value for name, value in HEADERS.items() if name != "cross-origin-opener-policy"}
+"""Of pages that come over a network without encryption: what a browser heeds only of an origin that it can trust, and
+complains of where it cannot, is left out."""
 NOT_KEPT: Final = "no-store"
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES: Final = frozenset({"", "same-origin", "none"})

@@ -28,6 +28,7 @@ class Watched:
     """A browser window of one person, and what went wrong in it."""
 
     page: Page
+    hosts: frozenset[str] = frozenset({"127.0.0.1"})
     wrong: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -42,7 +43,7 @@ class Watched:
 
     def _request(self, request: Request) -> None:
         parts = urlsplit(request.url)
-        if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
+        if parts.scheme not in ("data", "blob") and parts.hostname not in self.hosts:
             self.wrong.append(f"request to {parts.hostname}")
 
     def look(self, name: str) -> None:

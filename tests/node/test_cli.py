@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from hwc_node import server_certificate
 from hwc_node.cli import console
 from hwc_node.sync import HubOutOfReach, RefusedByHub
 from sync_protocol import documents, errors, exports, keys
@@ -292,6 +293,12 @@ def test_status_tells_what_scripts_rely_on(home: Home, hwc: Runner) -> None:
     assert re.fullmatch("[0-9a-f]{32}", shape["digest"])
     assert shape["pending"]["oldest"].endswith("Z")
     assert shape["key_slots"][0]["name"] == PERSON_NAME
+    assert shape["certificate_fingerprint"] is None  # a home from before there was one, which was not served since
+    with home.open() as store:
+        server_certificate.authority(store)
+        made = server_certificate.fingerprint(store)
+    assert hwc("status", "--json").shape["certificate_fingerprint"] == made
+    assert f"certificate  {made}\n" in hwc("status").out
     ended = hwc("status")
     assert (ended.status, ended.err) == (0, "")
     assert f"facility     {FACILITY}" in ended.out

@@ -1,6 +1,6 @@
 // What scripts add to pages that work without them: the focus goes to what is wrong, an answer that says "unprocessable" or
-// "conflict" is shown like any other, a button prints, and a list that changes is asked for again. Nothing is stored in the
-// browser.
+// "conflict" is shown like any other, a button prints, a list that changes is asked for again, and a camera reads codes.
+// Nothing is stored in the browser.
 "use strict";
 
 const toWhatIsWrong = () => {
@@ -44,5 +44,50 @@ document.addEventListener("DOMContentLoaded", () => {
       if (events.readyState === EventSource.CLOSED) htmx.trigger(live, "changed");
     });
     window.addEventListener("pagehide", () => events.close());
+  }
+});
+
+// A code that is held before the camera is put into its box and sent. The button shows only where the browser reads codes
+// and lets this page see, which is over HTTPS or on this computer itself.
+const LOOK_MS = 150;
+
+const readsCodes = async () =>
+  window.isSecureContext && "BarcodeDetector" in window && Boolean(navigator.mediaDevices)
+  && (await BarcodeDetector.getSupportedFormats()).includes("qr_code");
+
+const scan = async (box, scanner) => {
+  const video = scanner.querySelector("video");
+  const refused = scanner.querySelector("[data-scanner-refused]");
+  scanner.showModal();
+  const camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } }).catch(() => null);
+  video.hidden = !camera;
+  refused.hidden = Boolean(camera);
+  if (!camera) return;
+  const detector = new BarcodeDetector({ formats: ["qr_code"] });
+  try {
+    video.srcObject = camera;
+    await video.play();
+    while (scanner.open) {
+      const [found] = await detector.detect(video).catch(() => []);
+      if (found && scanner.open) {
+        box.value = found.rawValue;
+        scanner.close();
+        box.form.requestSubmit();
+      }
+      await new Promise((next) => setTimeout(next, LOOK_MS));
+    }
+  } finally {
+    for (const track of camera.getTracks()) track.stop();
+    video.srcObject = null;
+  }
+};
+
+document.addEventListener("DOMContentLoaded", async () => {
+  const buttons = document.querySelectorAll("[data-scan]");
+  if (!buttons.length || !(await readsCodes())) return;
+  for (const button of buttons) {
+    button.hidden = false;
+    button.addEventListener("click", () =>
+      scan(document.getElementById(button.dataset.scan), document.querySelector("[data-scanner]")));
   }
 });
