@@ -63,7 +63,7 @@ def test_on_a_phone_the_page_says_that_it_cannot_prove_itself_and_on_the_compute
     centre: Centre,
 ) -> None:
     there, here = centre.window(PLAIN).shown("/certificate"), centre.window(HERE).shown("/certificate")
-    assert "This page alone cannot prove that it is the right one." in there
+    assert "This page alone cannot prove that it is the right one" in there
     assert "what stands here is right" not in there
     assert "what stands here is right" in here
 
