@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from fastapi.testclient import TestClient
@@ -30,6 +31,12 @@ CHEAP = Cost(memory_kib=64, iterations=1, lanes=1)  # a hub takes what stands be
 STEP_S = 30
 PEOPLE_TABLES = ("person", "credential", "session", "pending_sign_in", "sign_in_try", "audit")
 PATIENT_NAME, COMPLAINT = "Savitri Planted", "planted-complaint"
+
+
+@pytest.fixture(autouse=True)
+def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New passwords cost little too, in each module that imports this; what they really cost is tested by itself."""
+    monkeypatch.setattr(passwords, "NEW_COST", CHEAP)
 
 
 def hashed(password: str) -> Hashed:

@@ -20,6 +20,7 @@ from hub_server.sign_in import tries
 from hub_server.web.cookies import SESSION
 from tests.hub.hub_world import HubWorld
 from tests.hub.paged_hub import BEHIND_PROXY, PASSWORD, PagedHub
+from tests.hub.paged_hub import little_work as little_work  # the fixture
 from tests.pages.window import Window
 
 GUARDS = {
