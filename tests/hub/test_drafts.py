@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-from hub_server import drafts, erasure
+from hub_server import drafts, erasure, recovery, rotation
 from hub_server.drafts import MAX_DRAFT_BYTES, Draft
+from hub_server.ledger import Ledger
+from hub_server.store import Store
+from hub_server.vault import FileWrapper, Vault
 from sync_protocol.change import RecordId
 from sync_protocol.errors import BadSignature, InvalidValue, TooLarge
 from tests.hub.bare_node import NOW_MS, BareNode
+from tests.hub.hub_world import HubWorld
 from tests.hub.test_consults import Ward
 from tests.hub.test_consults import node as node
 from tests.hub.test_consults import ward as ward
@@ -105,6 +110,35 @@ def test_a_draft_is_erased_with_its_patient_and_none_comes_after(ward: Ward, nod
     with pytest.raises(InvalidValue) as caught:
         keep(ward, "rao", name, FIELDS)
     assert caught.value.code == "E_NO_SUCH_REFERRAL"
+
+
+def test_a_draft_opens_after_a_new_key_encryption_key_took_over(ward: Ward, node: BareNode, database_url: str) -> None:
+    name, _ = ward.refer(node)
+    keep(ward, "rao", name, FIELDS)
+    rotation.rotate(ward.world.folder, "kek", NOW_MS + 1)
+    after = HubWorld.make(database_url, ward.world.folder)
+    with after.database.transaction() as connection:
+        rotation.rewrap(connection, after.vault)
+    identity = after.vault.identity
+    alone = Store(after.database, Vault(identity, FileWrapper(identity.kek)))
+    with after.database.transaction() as connection:
+        found = drafts.find(alone, connection, ward.doctors["rao"].id, name)
+    assert found is not None
+    assert found.fields == FIELDS
+
+
+def test_a_hub_that_was_put_back_erases_its_drafts_again(ward: Ward, node: BareNode, hub_folder: Path) -> None:
+    name, (patient, _, _) = ward.refer(node)
+    keep(ward, "rao", name, FIELDS)
+    identity = ward.world.vault.identity
+    ledger = Ledger(hub_folder / "ledger.txt", identity.signing, identity.environment)
+    with ward.world.database.transaction() as connection:  # what happened after the backup that is put back
+        Vault(identity, ledger=ledger).note(
+            connection, "erased", {"patient": patient.patient.hex(), "home": "HWC1"}, NOW_MS
+        )
+        connection.execute("DELETE FROM setting WHERE key = 'ledger'")
+    assert recovery.replay(ward.world.database, Vault(identity, ledger=ledger)) == 1
+    assert rows(ward) == []
 
 
 def test_a_draft_is_thrown_away_on_request(ward: Ward, node: BareNode) -> None:

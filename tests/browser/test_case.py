@@ -1,0 +1,123 @@
+"""A doctor's work on a case in a real browser: live, drafted as it is typed, refused beside the line; opened by another."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Opening
+from tests.browser.stage import Stage
+
+LIVE_MS = 40_000  # what came since is asked for every twenty seconds
+
+
+def send(stage: Stage, *lines: dict[str, Any]) -> None:
+    """What the centre writes, imported and synced by its commands."""
+    stage.node.run("import", "-", given="\n".join(json.dumps(line) for line in lines))
+    stage.node.run("sync")
+
+
+def referral(name: str, **more: Any) -> tuple[str, str, list[dict[str, Any]]]:
+    """(referral's id, patient's id, the lines to import)."""
+    patient, case, about = (str(uuid.uuid4()) for _ in range(3))
+    pressures = ((150, 95, "2026-01-02"), (212, 135, "2026-03-02"))
+    return (
+        about,
+        patient,
+        [
+            {"kind": "patient", "id": patient, "fields": {"name": name, "sex": "F", "birth_year": 1980} | more},
+            {"kind": "case", "id": case, "patient": patient, "fields": {"complaints": ["headache"]}},
+            *(
+                {
+                    "kind": "vitals",
+                    "patient": patient,
+                    "at": f"{day}T09:00:00Z",
+                    "fields": {"systolic_mmhg": high, "diastolic_mmhg": low},
+                }
+                for high, low, day in pressures
+            ),
+            {
+                "kind": "referral",
+                "id": about,
+                "patient": patient,
+                "fields": {
+                    "case": case,
+                    "specialty": "general-medicine",
+                    "urgency": "emergency",
+                    "question": "Which drug?",
+                },
+            },
+        ],
+    )
+
+
+def prescribe(page: Page, drug: str) -> None:
+    page.get_by_label("Text").check()
+    page.get_by_label("First", exact=True).check()
+    for field, text in (("drug_1", drug), ("dose_1", "500 mg"), ("days_1", "5")):
+        page.locator(f"#{field}").fill(text)
+
+
+def test_a_case_is_worked_on_live_and_with_scripts(stage: Stage, opening: Opening) -> None:
+    ward, other, office = opening(1100), opening(360), opening()
+    page = ward.page
+    ward.sign_in(stage, "dr.rao")
+    about, patient, lines = referral("Radha Bai", allergies=["Penicillin"])
+    send(stage, *lines)
+    page.get_by_role("link", name="Radha Bai").click(timeout=LIVE_MS)
+    expect(page.locator("svg.app-chart")).to_have_count(1)
+    expect(page.get_by_text("212/135 mmHg (unusual)")).to_be_visible()
+    prescribe(page, "Amoxicillin")
+    expect(page.locator("#draft-kept")).to_contain_text("Draft kept at")
+    page.reload()
+    expect(page.locator("#drug_1")).to_have_value("Amoxicillin")
+
+    send(stage, {"kind": "patient", "id": patient, "base": "shown", "fields": {"allergies": ["Sulfa"]}})
+    other.sign_in(stage, "dr.skin")
+    other.page.goto(f"{stage.hub.url}/cases/{about}")
+    other.look("hub-case-closed")
+    other.page.locator("#reason").fill("Her sister rang me.")
+    other.page.get_by_role("button", name="Open for 24 hours").click()
+    expect(other.page.get_by_role("heading", name="Radha Bai")).to_be_visible()
+    other.look("hub-case-opened-small")
+    office.sign_in(stage, "officer")
+    office.page.get_by_role("link", name="Opened patients").click()
+    expect(office.page.get_by_text("Her sister rang me.")).to_be_visible()
+    office.look("hub-openings")
+    office.page.get_by_role("button", name="Reviewed").click()
+    expect(office.page.get_by_text("Nothing waits for a review.")).to_be_visible()
+
+    expect(page.get_by_text("Something came since you opened this page.")).to_be_visible(timeout=LIVE_MS)
+    ward.look("hub-case-changed")
+    page.get_by_role("button", name="Sign and send").click()
+    expect(page.locator(".nhsuk-error-summary")).to_be_focused()
+    expect(page.locator("#drug_1-error")).to_contain_text("needs video")
+    expect(page.locator("#allergy_reason_1-error")).to_contain_text("The patient is allergic to “Penicillin”")
+    expect(page.get_by_role("heading", name="Changed since you opened this page")).to_be_visible()
+    ward.look("hub-case-refused")
+    prescribe(page, "Paracetamol")
+    page.get_by_role("button", name="Sign and send").click()
+    expect(page.get_by_role("heading", name="Correct the answer")).to_be_visible()
+
+
+def test_a_case_is_worked_on_without_scripts_and_with_a_small_screen(stage: Stage, opening: Opening) -> None:
+    about, _, lines = referral("Meera Bai")
+    send(stage, *lines)
+    ward = opening(360, scripts=False)
+    page = ward.page
+    ward.sign_in(stage, "dr.rao")
+    page.locator("#until").fill("23:59")
+    page.get_by_role("button", name="On duty").press("Enter")
+    expect(page.get_by_text("You are on duty until 11:59 pm.")).to_be_visible()
+    page.goto(f"{stage.hub.url}/cases/{about}")
+    page.get_by_role("button", name="Claim").press("Enter")
+    prescribe(page, "ORS")
+    page.get_by_role("button", name="Keep as a draft").press("Enter")
+    expect(page.locator("#drug_1")).to_have_value("ORS")
+    expect(page.get_by_text("Draft kept at")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    page.get_by_role("button", name="Sign and send").press("Enter")
+    expect(page.get_by_role("heading", name="Replies")).to_be_visible()
