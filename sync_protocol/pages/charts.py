@@ -23,11 +23,11 @@ WIDTH: Final = 240
 HEIGHT: Final = 64
 MARGIN: Final = 6  # so that a point at the edge is whole
 MAX_BARS: Final = 60
-BAR_WIDTH: Final = 360  # of the whole drawing
+BAR_WIDTH: Final = 420  # of the whole drawing
 BAR_ROW: Final = 20
-BAR_LABEL: Final = 130  # of it, for labels
+BAR_LETTER: Final = 9  # of a label, at most
 BAR_NUMBER: Final = 60
-LABEL_CHARS: Final = 18  # what has room there; the whole of it stands in the description
+LABEL_CHARS: Final = 24  # what has room; the whole of it stands in the description
 
 Drawing = Markup
 """SVG, ready to be put into a page."""
@@ -92,9 +92,11 @@ def bars(name: str, title: str, rows: Sequence[Bar]) -> Markup:
     drawn = rows[:MAX_BARS]
     if not drawn:
         return Markup("")
-    room, highest = BAR_WIDTH - BAR_LABEL - BAR_NUMBER, max(*(_length(one) for one in drawn), 0)
+    labels = [_short(plain(one.label)) for one in drawn]
+    begin = MARGIN + BAR_LETTER * max(len(label) for label in labels)
+    room, highest = BAR_WIDTH - begin - BAR_NUMBER, max(*(_length(one) for one in drawn), 0)
     inside = Markup('<line class="app-chart__axis" x1="{x}" x2="{x}" y1="0" y2="{y}"/>').format(
-        x=BAR_LABEL, y=BAR_ROW * len(drawn)
+        x=begin, y=BAR_ROW * len(drawn)
     )
     for at, one in enumerate(drawn):
         width = room * _length(one) / highest if highest else 0
@@ -103,15 +105,15 @@ def bars(name: str, title: str, rows: Sequence[Bar]) -> Markup:
             '<rect class="app-chart__bar{look}" x="{x}" y="{y}" width="{width}" height="{height}"/>'
             '<text x="{number_x}" y="{text_y}">{said}</text>'
         ).format(
-            label_x=BAR_LABEL - MARGIN,
+            label_x=begin - MARGIN,
             text_y=BAR_ROW * at + BAR_ROW * 3 // 4,
-            label=escape(_short(plain(one.label))),
+            label=escape(labels[at]),
             look=f" app-chart__bar--{one.look}" if one.look else "",
-            x=BAR_LABEL,
+            x=begin,
             y=BAR_ROW * at + 2,
             width=f"{width:.1f}",
             height=BAR_ROW - 4,
-            number_x=f"{BAR_LABEL + width + MARGIN:.1f}",
+            number_x=f"{begin + width + MARGIN:.1f}",
             said=escape(plain(one.said)),
         )
     description = "; ".join(f"{one.label}: {one.said}" for one in drawn)

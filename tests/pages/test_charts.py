@@ -79,7 +79,7 @@ def barred(*rows: tuple[str, float, str]) -> str:
 
 def test_each_bar_has_its_label_and_its_number_and_the_longest_fills_the_room() -> None:
     root = ElementTree.fromstring(barred(("1 Mar", 4, "4"), ("2 Mar", 2, "2"), ("3 Mar", 0, "0")))
-    room = charts.BAR_WIDTH - charts.BAR_LABEL - charts.BAR_NUMBER
+    room = charts.BAR_WIDTH - charts.BAR_NUMBER - charts.MARGIN - charts.BAR_LETTER * len("1 Mar")
     assert [float(str(one.get("width"))) for one in root.findall("rect")] == [room, room / 2, 0]
     assert [one.text for one in root.findall("text")] == ["1 Mar", "4", "2 Mar", "2", "3 Mar", "0"]
     assert root.findtext("desc") == "1 Mar: 4; 2 Mar: 2; 3 Mar: 0"
