@@ -17,7 +17,6 @@ from sqlalchemy import Connection
 from hwc_node import names, worklist
 from sync_protocol import change as changes
 from sync_protocol import merge, replica, segment
-from sync_protocol.canonical import Value
 from sync_protocol.change import Change, ChangeId, PatientId, RecordKey
 from sync_protocol.feed_page import Position
 from sync_protocol.merge import Held, Record
@@ -164,13 +163,13 @@ def _update(connection: Connection, again: Sequence[tuple[Held, Arrived]]) -> No
         connection.exec_driver_sql(_UPDATE, rows)
 
 
-def _patients(joined: Sequence[Joined], only: Mapping[RecordKey, Held]) -> dict[PatientId, Mapping[str, Value]]:
-    """What the patients' own records among these show now."""
-    return {
-        one.patient: only[one.key].change.writes if one.record is None else one.record.view()
+def _patients(joined: Sequence[Joined], only: Mapping[RecordKey, Held]) -> list[Record]:
+    """The patients' own records among these."""
+    return [
+        one.record if one.record is not None else merge.fold(one.key, (only[one.key],))
         for one in joined
         if one.key.kind == PATIENT and bytes(one.key.record) == bytes(one.patient)
-    }
+    ]
 
 
 _UPSERT_RECORD: Final = (

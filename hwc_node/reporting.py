@@ -31,7 +31,8 @@ from sync_protocol.words import N_
 FIRST_YEAR: Final = 1970
 LAST_YEAR: Final = 2199
 INDIA_MS: Final = int(timedelta(hours=5, minutes=30).total_seconds() * 1000)
-PLAUSIBLE_WAIT_MS: Final = 366 * 86_400_000  # beyond a year, and below nothing, a clock was wrong
+DAY_MS: Final = 86_400_000  # of every day in India, where clocks are not put forward
+PLAUSIBLE_WAIT_MS: Final = 366 * DAY_MS  # beyond a year, and below nothing, a clock was wrong
 MOST_SPECIALTIES: Final = 30  # a centre refers to a dozen; what is typed freely may be anything
 NINETIETH: Final = 0.9
 
@@ -115,7 +116,7 @@ class Month:
 
     @property
     def days(self) -> int:
-        return (self.after.begins_ms - self.begins_ms) // 86_400_000
+        return (self.after.begins_ms - self.begins_ms) // DAY_MS
 
 
 def parse_month(text: str) -> Month:
@@ -179,38 +180,23 @@ class Report:
         return self.due - self.done - self.overdue
 
 
-_COUNTS: Final = (
-    "NOT r.hidden AND r.facility = :facility AND NOT EXISTS"
-    " (SELECT 1 FROM record o WHERE o.kind = 'patient' AND o.record = r.patient AND o.hidden)"
-)
+_COUNTS: Final = "NOT r.hidden AND r.facility = :facility AND p.hidden IS NOT 1"
 _OURS: Final = f"r.at_ms >= :begins AND r.at_ms < :ends AND {_COUNTS}"
-_LOCAL: Final = f"(r.at_ms + {INDIA_MS}) / 1000, 'unixepoch'"
-_CONSULTATIONS: Final = (
-    "SELECT seen % 100, sex, CASE WHEN seen >= born THEN (seen - born) / 10000 END, count(*) FROM ("
-    f"SELECT CAST(strftime('%Y%m%d', {_LOCAL}) AS INTEGER) AS seen, coalesce(p.sex, '') AS sex, p.born AS born"
-    " FROM record r INDEXED BY record_at LEFT JOIN patient_work p ON p.patient = r.patient"
-    f" WHERE r.kind = 'case' AND {_OURS}) GROUP BY 1, 2, 3"
-)
-_PATIENTS: Final = (
-    f"SELECT count(DISTINCT r.patient) FROM record r INDEXED BY record_at WHERE r.kind = 'case' AND {_OURS}"
-)
+_DATED: Final = "FROM record r INDEXED BY record_at LEFT JOIN patient_work p ON p.patient = r.patient"
+_CONSULTATIONS: Final = f"SELECT r.patient, r.at_ms, p.sex, p.born {_DATED} WHERE r.kind = 'case' AND {_OURS}"
 _REFERRALS: Final = (
-    "SELECT w.specialty, w.urgency, w.status, w.saved_ms, w.received_ms, w.answered_ms"
-    " FROM record r INDEXED BY record_at JOIN referral_work w ON w.referral = r.record"
-    f" WHERE r.kind = 'referral' AND {_OURS}"
+    f"SELECT w.specialty, w.urgency, w.status, w.saved_ms, w.received_ms, w.answered_ms {_DATED}"
+    f" JOIN referral_work w ON w.referral = r.record WHERE r.kind = 'referral' AND {_OURS}"
 )
 _FOLLOW_UPS: Final = (
     "SELECT w.done, w.due < :today, count(*) FROM follow_up_work w"
-    " JOIN record r ON r.kind = 'follow_up' AND r.record = w.follow_up"
+    " JOIN record r ON r.kind = 'follow_up' AND r.record = w.follow_up LEFT JOIN patient_work p ON p.patient = r.patient"
     f" WHERE w.done IN (0, 1) AND w.due >= :first AND w.due < :next AND {_COUNTS} GROUP BY 1, 2"
 )
-_UNDATED: Final = (
-    "SELECT count(*) FROM record r INDEXED BY record_at WHERE r.kind IN ('case', 'referral') AND r.at_ms IS NULL"
-    f" AND {_COUNTS}"
-)
+_UNDATED: Final = f"SELECT count(*) {_DATED} WHERE r.kind IN ('case', 'referral') AND r.at_ms IS NULL AND {_COUNTS}"
 
-_Visits = tuple[int, str, int | None, int]
-"""Day of the month, sex, age in years, how many."""
+_Visit = tuple[bytes, int, str | None, int | None]
+"""The patient; when they came; their sex and day of birth, as `worklist` has them."""
 _Referral = tuple[str, int, str, int, int | None, int | None]
 """Specialty, rank of urgency, status, when it was saved, received, answered."""
 
@@ -226,20 +212,19 @@ def report(store: Store, month: Month, today: date) -> Report:
         "today": today.isoformat(),
     }
     with begin_read(store.engine) as connection:
-        visits: list[_Visits] = _rows(connection, _CONSULTATIONS, asked)
+        visits: list[_Visit] = _rows(connection, _CONSULTATIONS, asked)
         referrals: list[_Referral] = _rows(connection, _REFERRALS, asked)
         follow_ups = {
             (bool(done), bool(past)): int(count) for done, past, count in _rows(connection, _FOLLOW_UPS, asked)
         }
-        ((patients,),) = _rows(connection, _PATIENTS, asked)
         ((undated,),) = _rows(connection, _UNDATED, asked)
     kept = [one for one in referrals if one[2] != Status.WITHDRAWN.value]
     return Report(
         month,
         Month.of(today) <= month,
-        int(patients),
-        _by_day(visits, month.days),
-        _by_age(visits),
+        len({patient for patient, _, _, _ in visits}),
+        _by_day(visits, month),
+        _by_age(visits, month),
         len(kept),
         len(referrals) - len(kept),
         _most_frequent(one[0] for one in kept),
@@ -262,18 +247,24 @@ def _rows(connection: Connection, query: str, asked: dict[str, object]) -> list[
 # -- counting ----------------------------------------------------------------------------------------------------------
 
 
-def _by_day(visits: Sequence[_Visits], days: int) -> tuple[int, ...]:
-    counts = [0] * days
-    for day, _, _, count in visits:
-        counts[day - 1] += count
-    return tuple(counts)
+def _by_day(visits: Sequence[_Visit], month: Month) -> tuple[int, ...]:
+    begins_ms = month.begins_ms
+    counts = Counter((at_ms - begins_ms) // DAY_MS for _, at_ms, _, _ in visits)
+    return tuple(counts[day] for day in range(month.days))
 
 
-def _by_age(visits: Sequence[_Visits]) -> dict[str, tuple[int, ...]]:
-    counts = {sex: [0] * (len(AGES) + 1) for sex in SEXES}
-    for _, sex, age, count in visits:
-        counts[sex if sex in SEXES else ""][_band(age)] += count
-    return {sex: tuple(of_sex) for sex, of_sex in counts.items()}
+def _by_age(visits: Sequence[_Visit], month: Month) -> dict[str, tuple[int, ...]]:
+    first = month.year * 10_000 + month.month * 100 + 1  # digits YYYYMMDD, as `worklist.born` has them
+    begins_ms = month.begins_ms
+    counts: Counter[tuple[str, int | None]] = Counter()
+    for _, at_ms, sex, born in visits:
+        day = first + (at_ms - begins_ms) // DAY_MS
+        age = (day - born) // 10_000 if born is not None and born <= day else None
+        counts[sex if sex is not None and sex in SEXES else "", age] += 1
+    found = {sex: [0] * (len(AGES) + 1) for sex in SEXES}
+    for (sex, age), count in counts.items():
+        found[sex][_band(age)] += count
+    return {sex: tuple(of_sex) for sex, of_sex in found.items()}
 
 
 def _band(age: int | None) -> int:

@@ -88,7 +88,7 @@ class RecordRow(NodeRow, table=True):
     __table_args__ = (
         Index("record_patient", "patient"),
         Index("record_id", "record"),
-        Index("record_at", "kind", "at_ms"),
+        Index("record_at", "kind", "at_ms", "hidden", "facility", "patient", "record"),
         Index("record_conflicts", "kind", "record", sqlite_where=text("conflicts > 0")),
     )
     kind: str = Field(primary_key=True)
@@ -153,13 +153,17 @@ class ReferralWorkRow(NodeRow, table=True):
 
 
 class PatientWorkRow(NodeRow, table=True):
-    """A patient as a month's report counts them. sex: empty where it is not known. born: as `worklist.born` says."""
+    """A patient as a month's report counts them. sex: empty where it is not known. born: as `worklist.born` says.
+
+    hidden: registered in error.
+    """
 
     __tablename__ = "patient_work"
     __table_args__ = {"sqlite_with_rowid": False}  # as SQLAlchemy reads it
     patient: bytes = Field(sa_column=_bytes(primary=True))
     sex: str
     born: int | None
+    hidden: bool
 
 
 class FollowUpWorkRow(NodeRow, table=True):

@@ -8,7 +8,7 @@ and go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Final
 
@@ -134,20 +134,22 @@ def _follow_up_row(one: Record) -> Row | None:
 # -- patients ----------------------------------------------------------------------------------------------------------
 
 
-def keep_patients(connection: Connection, views: Mapping[PatientId, Mapping[str, Value]]) -> None:
-    """What their own records show now: their rows."""
-    _insert(connection, "patient_work", [_patient_row(patient, view) for patient, view in views.items()])
+def keep_patients(connection: Connection, own: Iterable[Record]) -> None:
+    """The rows of these patients. own: their own records, as they are now."""
+    _insert(connection, "patient_work", [_patient_row(one) for one in own])
 
 
 def count_patients(connection: Connection, patients: Sequence[PatientId]) -> None:
     """Make these patients' rows anew from their changes. As many as a query takes."""
     found = _records(connection, patients, f"'{PATIENT}'")
-    keep_patients(connection, {one.patient: one.view() for one in found if bytes(one.key.record) == bytes(one.patient)})
+    keep_patients(connection, [one for one in found if bytes(one.key.record) == bytes(one.patient)])
 
 
-def _patient_row(patient: PatientId, view: Mapping[str, Value]) -> Row:
+def _patient_row(own: Record) -> Row:
+    view = own.view()
     sex = view.get("sex")
-    return (patient, sex if isinstance(sex, str) and sex in SEXES else "", born(view.get("birth")))
+    known = sex if isinstance(sex, str) and sex in SEXES else ""
+    return (own.patient, known, born(view.get("birth")), not merge.is_visible(own))
 
 
 def born(birth: Value) -> int | None:

@@ -1,4 +1,5 @@
-"""What a month's report counts by: a referral's specialty, a patient's sex and day of birth."""
+"""What a month's report counts by: a referral's specialty, a patient's sex and day of birth; and what it counts, in one
+index that has all of it."""
 
 from __future__ import annotations
 
@@ -19,8 +20,11 @@ PATIENTS_A_READ = 500
 def upgrade() -> None:
     op.execute("ALTER TABLE referral_work ADD COLUMN specialty TEXT NOT NULL DEFAULT ''")
     op.execute(
-        "CREATE TABLE patient_work (patient BLOB NOT NULL PRIMARY KEY, sex TEXT NOT NULL, born INTEGER) WITHOUT ROWID"
+        "CREATE TABLE patient_work (patient BLOB NOT NULL PRIMARY KEY, sex TEXT NOT NULL, born INTEGER,"
+        " hidden BOOLEAN NOT NULL) WITHOUT ROWID"
     )
+    op.execute("DROP INDEX record_at")
+    op.execute("CREATE INDEX record_at ON record (kind, at_ms, hidden, facility, patient, record)")
     connection, last = op.get_bind(), b""
     while patients := _next(connection, last):
         last = patients[-1]
