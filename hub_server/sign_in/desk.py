@@ -15,7 +15,7 @@ counted; no login and no address is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -31,6 +31,7 @@ from hub_server.sign_in.passwords import Turns
 from hub_server.sign_in.refusals import Refused, SignInBusy, TryLater
 from hub_server.sign_in.second_factor import NewFactor
 from hub_server.sign_in.sessions import SignedIn
+from hub_server.sign_in.tries import Subject
 from hub_server.vault import Vault
 from sync_protocol.change import PersonId
 from sync_protocol.errors import HealthSyncError
@@ -80,11 +81,12 @@ class SignIn:
         """
         named = login.strip().lower()  # a telephone's keyboard begins with a capital
         subjects = (tries.of_login(self._vault, named), tries.of_address(self._vault, address))
-        with self._verdict("right"), self._turns.turn():
-            with self._database.transaction() as connection:
+        with self._verdict("right"):
+            with self._database.transaction() as connection:  # first, so that who may not try takes nobody's turn
                 person, found = self._somebody(connection, named)
                 tries.count(connection, subjects, now_ms)
-            right = passwords.matches(password, found.hashed if found else None)
+            with self._taking_turns(subjects):
+                right = passwords.matches(password, found.hashed if found else None)
             with self._database.transaction() as connection:
                 if found is None or not right:
                     self._note_refusal(connection, "refuse sign-in", person, now_ms)
@@ -118,14 +120,15 @@ class SignIn:
         Raises Refused (``E_WRONG_CODE``, ``E_BEGIN_AGAIN``), InvalidValue (``E_WEAK_PASSWORD``, ``E_SAME_PASSWORD``),
         SignInBusy.
         """
-        with self._verdict("set_up"), self._turns.turn():
+        with self._verdict("set_up"):
             person = self.setting_up(pending, now_ms).person
             passwords.check(password, person)
             with self._database.transaction() as connection:
                 found = credentials.known(connection, self._vault, person.id)
-            if passwords.matches(password, found.hashed if found else None):
-                raise refusals.same_password()
-            made = passwords.make_password(password, person, randomness[sessions.TOKEN_BYTES :])
+            with self._taking_turns():
+                if passwords.matches(password, found.hashed if found else None):
+                    raise refusals.same_password()
+                made = passwords.make_password(password, person, randomness[sessions.TOKEN_BYTES :])
             with self._database.transaction() as connection:
                 outcome = first.complete(connection, self._vault, pending, made, code, now_ms, randomness)
                 if isinstance(outcome, Refused):
@@ -163,19 +166,22 @@ class SignIn:
         Raises Refused (``E_SIGNED_OUT``, ``E_WRONG_OLD_PASSWORD``, ``E_TRY_LATER``), InvalidValue
         (``E_WEAK_PASSWORD``, ``E_SAME_PASSWORD``), SignInBusy.
         """
-        with self._verdict("changed"), self._turns.turn():
+        with self._verdict("changed"):
             with self._database.transaction() as connection:
                 here = self._signed_in(connection, token, now_ms)
                 passwords.check(new, here.person)  # what is refused for itself is no try
                 if new == old:
                     raise refusals.same_password()
                 found = credentials.known(connection, self._vault, here.person.id)
-                tries.count(connection, [tries.of_second_factor(self._vault, here.person)], now_ms)
-            if not passwords.matches(old, found.hashed if found else None):
+                subject = tries.of_second_factor(self._vault, here.person)
+                tries.count(connection, [subject], now_ms)
+            with self._taking_turns([subject]):
+                right = passwords.matches(old, found.hashed if found else None)
+                made = passwords.make_password(new, here.person, randomness[sessions.TOKEN_BYTES :]) if right else None
+            if made is None:
                 with self._database.transaction() as connection:
                     self._note_refusal(connection, "refuse password", here.person.id, now_ms)
                 raise Refused(N_("The old password is not right."), code="E_WRONG_OLD_PASSWORD")
-            made = passwords.make_password(new, here.person, randomness[sessions.TOKEN_BYTES :])
             with self._database.transaction() as connection:
                 held_ms = credentials.hold(connection, here.person.id)
                 if found is None or held_ms != found.password_ms or self._is_over(connection, token, now_ms):
@@ -183,6 +189,18 @@ class SignIn:
                 credentials.set_password(connection, self._vault, here.person, made, here.person.actor, now_ms)
                 given_ms = here.second_factor_ms
                 return sessions.open_session(connection, here.person.id, now_ms, randomness, given_ms)
+
+    @contextmanager
+    def _taking_turns(self, subjects: Sequence[Subject] = ()) -> Iterator[None]:
+        """For the work of hashing. Where there is no turn, what was counted is taken back: nothing was tried."""
+        try:
+            with self._turns.turn():
+                yield
+        except SignInBusy:
+            with self._database.transaction() as connection:
+                for one in sorted(subjects, key=lambda subject: subject.name):
+                    tries.take_back(connection, one)
+            raise
 
     # -- within a transaction
 

@@ -126,7 +126,7 @@ def _bound(connection: Connection) -> None:
 
 
 def take_back(connection: Connection, subject: Subject) -> None:
-    """The last try was right: it is as if it had not been made, and those before still count."""
+    """The last try was right, or none: it is as if it had not been made, and those before still count."""
     connection.execute(
         "UPDATE sign_in_try SET forgotten_ms = forgotten_ms - %s, again_ms = 0 WHERE subject = %s",
         (subject.limit.forget_ms, subject.name),

@@ -19,7 +19,8 @@ from hub_server.people import Person
 from hub_server.rotation import rewrap, rotate
 from hub_server.sign_in import SignIn, credentials, desk, sessions, tries
 from hub_server.sign_in.credentials import Standing
-from hub_server.sign_in.refusals import Refused, TryLater
+from hub_server.sign_in.passwords import Turns
+from hub_server.sign_in.refusals import Refused, SignInBusy, TryLater
 from hub_server.sign_in.sessions import IDLE_MS, MAX_SESSIONS, SESSION_MS, SKEW_MS
 from hub_server.sign_in.tries import ADDRESS, LOGIN, MAX_WAIT_MS, Limit, Subject
 from hub_server.vault import HubIdentity, Vault
@@ -437,6 +438,25 @@ def test_the_second_factor_given_again_makes_signing_possible_for_five_minutes(h
     with pytest.raises(Refused) as caught:
         signing.again("x" * 43, rao.code(), hub.world.now_ms)
     assert caught.value.code == "E_SIGNED_OUT"
+
+
+def test_where_there_is_no_turn_nothing_was_tried_and_who_may_not_try_takes_none(hub: PagedHub) -> None:
+    turns = Turns(at_once=1, waiting=0, wait_s=0.0)
+    signing = SignIn(hub.world.database, hub.world.vault, turns=turns)
+    rao = hub.add("dr.rao")
+    token = open_session(hub, rao.person)
+    with turns.turn():
+        for _ in range(LOGIN.most):
+            with pytest.raises(SignInBusy):
+                begin(hub, signing)
+            with pytest.raises(SignInBusy):
+                signing.change_password(token, PASSWORD, OWN, hub.world.now_ms, os.urandom(64))
+    assert begin(hub, signing).token
+    for _ in range(LOGIN.free + 1):
+        with pytest.raises(Refused):
+            begin(hub, signing, "nobody")
+    with turns.turn(), pytest.raises(TryLater):
+        begin(hub, signing, "nobody")
 
 
 def test_a_person_has_four_sign_ins_under_way(hub: PagedHub, signing: SignIn) -> None:

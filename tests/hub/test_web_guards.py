@@ -17,6 +17,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from hub_server.sign_in import tries
+from hub_server.sign_in.passwords import Turns
 from hub_server.web.cookies import SESSION
 from tests.hub.hub_world import HubWorld
 from tests.hub.paged_hub import BEHIND_PROXY, PASSWORD, PagedHub
@@ -328,6 +329,17 @@ def test_who_guesses_codes_waits_however_often_they_begin_again(hub: PagedHub) -
     hub.world.now_ms += tries.MAX_WAIT_MS
     window.send("/sign-in", {"login": "dr.rao", "password": PASSWORD})
     assert window.post("/sign-in/code", {"code": rao.code()}).status_code == 303
+
+
+def test_where_too_many_sign_in_at_once_one_comes_again_in_a_moment(
+    hub: PagedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("dr.rao")
+    turns = Turns(at_once=1, waiting=0, wait_s=0.0)
+    monkeypatch.setattr(hub.app.state.place.sign_in, "_turns", turns)
+    with turns.turn():
+        assert try_password(hub.window(), "dr.rao", PASSWORD) == (503, "E_SIGN_IN_BUSY", 3)
+    assert try_password(hub.window(), "dr.rao", PASSWORD)[0] == 303
 
 
 def test_verdicts_are_counted_and_logged_and_nobody_is_named(hub: PagedHub) -> None:
