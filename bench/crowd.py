@@ -194,6 +194,8 @@ def enrol(database: Database, vault: Vault, numbers: Iterable[int]) -> list[Crow
                     connection, vault, one.facility, "http://127.0.0.1:1", valid_ms=CODE_VALID_MS, now_ms=now
                 )
                 nodes.enrol(connection, vault, one.enrolment(code.secret), now)
+            # What a hub tells new centres of themselves would else be written while others are measured.
+            connection.execute("UPDATE facility SET entry_due = false WHERE entry_due")
     return crowd
 
 

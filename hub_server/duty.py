@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
-from hub_server import audit, hospitals, people
+from hub_server import audit, directory_due, hospitals, people
 from hub_server.database import Connection
 from hub_server.people import MAX_NAME_CHARS, Person, Role
+from sync_protocol import directory
 from sync_protocol.change import PersonId
 from sync_protocol.errors import InvalidValue
 from sync_protocol.words import N_
 
 MAX_DUTY_MS: Final = 24 * 3_600_000  # whoever is on for longer has forgotten to say so
-MAX_CONTACTS: Final = 200  # of a hospital, whose specialties are some forty
+MAX_CONTACTS: Final = 100  # of a hospital, whose specialties are some forty
 ANY: Final = ""  # of a contact: for all specialties that have none of their own
 _INDIA: Final = timezone(timedelta(hours=5, minutes=30))
 _TIME_OF_DAY: Final = re.compile(r"([01]?[0-9]|2[0-3])[:.]([0-5][0-9])")
@@ -145,7 +146,7 @@ def set_contact(
     """
     made = Contact(hub, specialty, name.strip(), phone.strip(), now_ms)
     hospitals.require(connection, hub)
-    if specialty != ANY and not people.is_specialty(specialty):
+    if specialty != ANY and (not people.is_specialty(specialty) or specialty == directory.ANY):
         raise InvalidValue(
             N_("A specialty is written like general-medicine."), field="specialty", code="E_BAD_SPECIALTY"
         )
@@ -168,6 +169,7 @@ def set_contact(
         " DO UPDATE SET name = EXCLUDED.name, phone = EXCLUDED.phone, set_ms = EXCLUDED.set_ms",
         (made.hub, made.specialty, made.name, made.phone, made.set_ms),
     )
+    directory_due.mark_hospital(connection, hub)
     audit.note(connection, actor, "set duty contact", "", b"", now_ms)
     return made
 
@@ -176,6 +178,7 @@ def remove_contact(connection: Connection, hub: str, specialty: str, actor: str,
     """False if there was none."""
     gone = connection.execute("DELETE FROM duty_contact WHERE hub = %s AND specialty = %s", (hub, specialty)).rowcount
     if gone:
+        directory_due.mark_hospital(connection, hub)
         audit.note(connection, actor, "remove duty contact", "", b"", now_ms)
     return gone == 1
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hub_server import audit, feed, registry
+from hub_server import audit, feed, registry, tallies
 from hub_server.database import Connection
 from hub_server.people import fresh_id
 from hub_server.store import Entry, Store
@@ -161,6 +161,7 @@ def carry_out(connection: Connection, store: Store, patient: PatientId, now_ms: 
     rows = connection.execute("SELECT facility FROM subscription WHERE patient = %s", (patient,)).fetchall()
     feeds = sorted(FacilityCode(row[0]) for row in rows)
     feed.lock(connection, feeds)
+    tallies.mark_patient(connection, patient)
     segments = connection.execute(
         "SELECT DISTINCT segment FROM item WHERE facility = ANY(%s) AND patient = %s AND segment <> ''",
         (feeds, patient),

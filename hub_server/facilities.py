@@ -11,12 +11,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from hub_server import feed, hospitals, queue
+from hub_server import directory_due, feed, hospitals, queue, tallies
 from hub_server.database import Connection, Database
 from hub_server.vault import Vault
+from sync_protocol import states
 from sync_protocol.change import FacilityCode, is_facility_code
 from sync_protocol.errors import HealthSyncError, InvalidValue, Malformed
 
@@ -72,6 +73,7 @@ def add(connection: Connection, vault: Vault, wanted: Facility, now_ms: int) -> 
 
     Raises InvalidValue (``E_BAD_FACILITY``, ``E_UNKNOWN_HUB``, ``E_FACILITY_EXISTS``).
     """
+    wanted = _tidied(wanted)
     _check(connection, wanted)
     added = connection.execute(
         "INSERT INTO facility (facility, name, district, state, hub, created_ms, wrapped_key)"
@@ -96,18 +98,19 @@ def change(connection: Connection, vault: Vault, wanted: Facility, now_ms: int) 
 
     Raises InvalidValue (``E_UNKNOWN_FACILITY``, ``E_BAD_FACILITY``, ``E_UNKNOWN_HUB``).
     """
-    there = find_all(connection, wanted.code)[0]
+    there, wanted = find_all(connection, wanted.code)[0], _tidied(wanted)
     if there.particulars == wanted.particulars:
         return "unchanged"
     _check(connection, wanted)
-    if there.hub != wanted.hub:
-        feed.lock(connection, {FacilityCode(wanted.code)})  # so that none of its referrals is queued meanwhile
     connection.execute(
         "UPDATE facility SET name = %s, district = %s, state = %s, hub = %s WHERE facility = %s",
         (*wanted.particulars, wanted.code),
     )
-    if there.hub != wanted.hub:
+    if there.particulars[1:] != wanted.particulars[1:]:
+        feed.lock(connection, {FacilityCode(wanted.code)})  # what came until now stands there, as of where it was
         queue.move(connection, wanted.code, wanted.hub)
+        tallies.mark_moved(connection, wanted.code, there.state, there.district)
+    directory_due.mark(connection, wanted.code)
     vault.note(connection, "facility_changed", as_noted(wanted), now_ms)
     return "changed"
 
@@ -121,6 +124,12 @@ def as_noted(facility: Facility) -> dict[str, str]:
 def noted(said: dict[str, Any]) -> Facility:
     """What `as_noted` wrote; lines from before there were hospitals have no hub."""
     return Facility(said["facility"], said["name"], said["district"], said["state"], said.get("hub", hospitals.ALL))
+
+
+def _tidied(wanted: Facility) -> Facility:
+    """With the state's name as the directory has it, so that a state is one however it is written."""
+    name, district = wanted.name.strip(), " ".join(wanted.district.split())
+    return replace(wanted, name=name, district=district, state=states.tidy(wanted.state))
 
 
 def _check(connection: Connection, wanted: Facility) -> None:

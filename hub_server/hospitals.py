@@ -1,7 +1,7 @@
 """The hub hospitals that one installation serves: a code and a name each.
 
 A centre belongs to a hospital, and so does a doctor; either may belong to none, which stands for all (`people.sees`).
-A code is for good. Who adds one notes it in the ledger.
+A code is for good. Who adds one notes it in the ledger; who renames one has its centres told (`directory`).
 
 It refuses to know centres and people.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from hub_server import directory_due
 from hub_server.database import Connection
 from sync_protocol.change import is_facility_code
 from sync_protocol.errors import InvalidValue
@@ -83,4 +84,7 @@ def keep(connection: Connection, code: str, name: str, now_ms: int) -> str:
         " ON CONFLICT (hub) DO UPDATE SET name = EXCLUDED.name",
         (code, name, now_ms),
     )
-    return "created" if there is None else "renamed"
+    if there is None:
+        return "created"
+    directory_due.mark_hospital(connection, code)
+    return "renamed"

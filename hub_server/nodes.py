@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hub_server import directory_due
 from hub_server.database import Connection
 from hub_server.vault import Vault
 from sync_protocol import keys
@@ -146,6 +147,7 @@ def _register(connection: Connection, vault: Vault, claimed: EnrolmentRequest, f
         "UPDATE enrolment_code SET used_ms = %s, used_by = %s WHERE code_hash = %s",
         (now_ms, claimed.node, keys.code_hash(claimed.code_secret)),
     )
+    directory_due.mark(connection, facility)
     used = keys.code_hash(claimed.code_secret).hex()
     vault.note(connection, "node", {"certificate": signed.hex(), "code_hash": used}, now_ms)
     return signed
@@ -170,6 +172,7 @@ def register_again(connection: Connection, certificate: Certificate, signed: byt
         "UPDATE enrolment_code SET used_ms = %s, used_by = %s WHERE code_hash = %s AND used_by IS NULL",
         (certificate.issued_ms, certificate.node, code_hash),
     )
+    directory_due.mark(connection, certificate.facility)
 
 
 # -- who is who --------------------------------------------------------------------------------------------------------

@@ -46,21 +46,23 @@ def add_new(connection: Connection, facility: str, arrived: Sequence[tuple[Chang
         )
 
 
-def derive(connection: Connection, facility: str, patient: PatientId, records: Sequence[Record]) -> None:
-    """The rows of a patient's referrals from its records: what the table of `referral.progress` says."""
+def derive(connection: Connection, facility: str, patient: PatientId, records: Sequence[Record]) -> list[int]:
+    """The rows of a patient's referrals from its records: what the table of `referral.progress` says. When each was
+    received, as its row has it."""
+    received_ms = []
     for record in records:
         if record.key.kind != "referral":
             continue
         stands = referral.progress(record, records, sent=True)
         view = record.view()
         centre = exports.facility_of(record)
-        connection.execute(
+        row = connection.execute(
             "INSERT INTO referral (facility, referral, patient, specialty, urgency, status, received_ms, claimed_by,"
             " claimed_ms, answered_ms, centre, hub) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
             " coalesce((SELECT hub FROM facility WHERE facility = %s), ''))"
             " ON CONFLICT (facility, referral) DO UPDATE SET specialty = EXCLUDED.specialty,"
             " urgency = EXCLUDED.urgency, status = EXCLUDED.status, claimed_by = EXCLUDED.claimed_by,"
-            " claimed_ms = EXCLUDED.claimed_ms, answered_ms = EXCLUDED.answered_ms",
+            " claimed_ms = EXCLUDED.claimed_ms, answered_ms = EXCLUDED.answered_ms RETURNING received_ms",
             (
                 facility,
                 record.key.record,
@@ -75,7 +77,9 @@ def derive(connection: Connection, facility: str, patient: PatientId, records: S
                 centre,
                 centre,
             ),
-        )
+        ).fetchone()
+        received_ms.append(row[0] if row else 0)
+    return received_ms
 
 
 def move(connection: Connection, centre: str, hub: str) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from hub_server import feed, queue
+from hub_server import feed, queue, tallies
 from hub_server.database import Connection
 from hub_server.feed import Row
 from hub_server.records import ORIGINS, Records
@@ -28,6 +28,7 @@ from sync_protocol.replica import Joined
 from sync_protocol.schema import Writer
 
 DIGEST_BYTES: Final = 16
+_COUNTED: Final = ("case", "referral")
 
 
 class Incoming(msgspec.Struct, frozen=True, gc=False):
@@ -69,7 +70,8 @@ class _Batch:
     digests: dict[tuple[FacilityCode, PatientId], int] = field(default_factory=dict)
     subscribed: set[tuple[FacilityCode, PatientId]] = field(default_factory=set)
     receipts: dict[tuple[FacilityCode, bytes], int] = field(default_factory=dict)  # of what the feeds hold
-    held_records: set[tuple[FacilityCode, bytes]] = field(default_factory=set)
+    held_records: dict[tuple[FacilityCode, bytes], int] = field(default_factory=dict)  # and their first receipts
+    days: set[tallies.Key] = field(default_factory=set)  # of which something is counted that changes
     already_held: int = 0
     erased: set[PatientId] = field(default_factory=set)
 
@@ -110,7 +112,9 @@ class Receiving:
         heads = self._append(connection, batch, heads)
         self._keep_digests(connection, batch, joined, now_ms)
         for facility, results in joined.items():
-            self._keep_queue(connection, facility, results, batch.arriving[facility], now_ms)
+            self._keep_queue(connection, batch, facility, results, now_ms)
+            self._note_days(batch, facility)
+        tallies.mark(connection, batch.days)
         due = self._mark_due(connection, batch)
         feed.advance(connection, heads)
         admitted = sum(len(items) for items in batch.arriving.values())
@@ -205,7 +209,8 @@ class Receiving:
             binary=True,
         ):
             batch.receipts[facility, change] = min(receipt_ms, batch.receipts.get((facility, change), receipt_ms))
-            batch.held_records.add((facility, record))
+            first_ms = batch.held_records.get((facility, record), receipt_ms)
+            batch.held_records[facility, record] = min(receipt_ms, first_ms)
         for facility, patient, digest in connection.execute(
             "SELECT s.facility, s.patient, s.digest FROM unnest(%b::text[], %b::bytea[]) AS wanted (f, p)"
             " JOIN subscription s ON s.facility = f AND s.patient = p",
@@ -347,12 +352,13 @@ class Receiving:
     def _keep_queue(
         self,
         connection: Connection,
+        batch: _Batch,
         facility: FacilityCode,
         results: Sequence[Joined],
-        items: Sequence[Incoming],
         now_ms: int,
     ) -> None:
         """The doctors' queue and the list of conflicts follow what was joined."""
+        items = batch.arriving[facility]
         folded = [one for one in results if one.record is not None]
         queue.keep_conflicts(connection, facility, folded, now_ms)
         again = {one.patient for one in folded if one.key.kind in queue.QUEUE_KINDS}
@@ -367,7 +373,23 @@ class Receiving:
             ],
         )
         for patient in sorted(again):
-            queue.derive(connection, facility, patient, self._records.patient_records(connection, facility, patient))
+            records = self._records.patient_records(connection, facility, patient)
+            received = queue.derive(connection, facility, patient, records)
+            if batch.homes[patient] == facility:
+                batch.days.update((facility, tallies.day_of(received_ms)) for received_ms in received)
+
+    @staticmethod
+    def _note_days(batch: _Batch, facility: FacilityCode) -> None:
+        """The days of which this feed's new items change a count (see `tallies`)."""
+        for one in batch.arriving[facility]:
+            change = one.change
+            if change.kind in _COUNTED and batch.homes[change.patient] == facility:
+                batch.days.add((facility, tallies.day_of(one.receipt_ms)))
+                first_ms = batch.held_records.get((facility, change.record))
+                if first_ms is not None and first_ms > one.receipt_ms:  # it counted for a later day before
+                    batch.days.add((facility, tallies.day_of(first_ms)))
+            elif one.origin is Writer.DOCTOR and change.facility == facility:
+                batch.days.add((facility, tallies.day_of(one.receipt_ms)))
 
     @staticmethod
     def _mark_due(connection: Connection, batch: _Batch) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from hub_server import nodes
+from hub_server import directory_due, nodes
 from hub_server.charts import WAITING
 from hub_server.database import Connection
 from hub_server.facilities import Facility
@@ -98,6 +98,7 @@ def take_back_revocation(connection: Connection, vault: Vault, node: NodeId, now
     ).fetchall()
     released = sum(nodes.release(connection, row[0]) for row in waiting)
     if done.rowcount:
+        directory_due.mark(connection, list_nodes(connection, node=node)[0].facility)
         vault.note(connection, "reinstated", {"node": node.hex()}, now_ms)
     return done.rowcount == 1, released
 

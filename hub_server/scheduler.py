@@ -1,10 +1,11 @@
 """The hub's clockwork: what is done by time and not by request. The only door to APScheduler.
 
-Six jobs: drop the sealed bytes of segments admitted long ago, and the databases that a restore set aside long ago;
-erase the patients whose erasure was held until a day that has come; drop the sessions that are over and the tries to
-sign in that are forgotten; drop what doctors left behind (claims that lapsed, drafts, duty that is over, reviewed
-openings); and keep the log of the hub's own PostgreSQL within its bound. They run at the start and then
-four times a day; the first and the third in small commits, also on several hubs at once. A job that fails is logged by
+Six jobs run at the start and then four times a day: drop the sealed bytes of segments admitted long ago, and the
+databases that a restore set aside long ago; erase the patients whose erasure was held until a day that has come; drop
+the sessions that are over and the tries to sign in that are forgotten; drop what doctors left behind (claims that
+lapsed, drafts, duty that is over, reviewed openings); and keep the log of the hub's own PostgreSQL within its bound. A
+seventh looks each minute whether centres are to be told something of themselves. All work in small commits, also on
+several hubs at once. A job that fails is logged by
 APScheduler, and tried again at its time.
 """
 
@@ -18,11 +19,12 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]  # it brings no types
 
-from hub_server import backup, claim_locks, drafts, duty, erasure, glass, registry, sign_in
+from hub_server import backup, claim_locks, directory, drafts, duty, erasure, glass, registry, sign_in
 from hub_server.pg_programs import bound_log
 from hub_server.store import Store
 
 EVERY_HOURS: Final = 6
+TELL_EVERY_S: Final = 60  # looking costs one probe of an empty index
 
 log = structlog.get_logger("hub.scheduler")
 
@@ -55,6 +57,9 @@ class Clockwork:
                 coalesce=True,
                 misfire_grace_time=None,
             )
+        self._scheduler.add_job(
+            self.tell_centres, "interval", seconds=TELL_EVERY_S, max_instances=1, coalesce=True, misfire_grace_time=None
+        )
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -67,6 +72,13 @@ class Clockwork:
         if erased:
             log.info("erased", patients=erased)
         return erased
+
+    def tell_centres(self) -> int:
+        """Returns how many centres were told something new of themselves."""
+        told = directory.settle(self._store, self._now_ms())
+        if told:
+            log.info("centres_told", centres=told)
+        return told
 
     def drop_sealed(self) -> int:
         """Returns how many segments lost their sealed bytes now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hub_server import feed
+from hub_server import feed, tallies
 from hub_server.database import Connection, Database
 from hub_server.receiving import DIGEST_BYTES, Incoming, Received, Receiving
 from hub_server.records import Records
@@ -122,7 +122,10 @@ class Store(Records):
         if row is not None:
             home, wrapped = row
             self.learn_facilities(connection, {FacilityCode(home), to})
+            feed.lock(connection, {FacilityCode(home), to})
+            tallies.mark_patient(connection, patient)
             connection.execute(
                 "UPDATE patient SET facility = %s, wrapped_key = %s WHERE patient = %s",
                 (to, self.vault.rewrap_patient_key(patient, home, wrapped, to), patient),
             )
+            tallies.mark_patient(connection, patient)

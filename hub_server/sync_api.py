@@ -21,7 +21,7 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from hub_server import ahead, answers, grants, nodes, pages
+from hub_server import ahead, answers, directory, grants, nodes, pages
 from hub_server.answers import Asking, Standing
 from hub_server.clock import wall_ms
 from hub_server.gate import Gate, Stay, retry_after_s
@@ -30,7 +30,7 @@ from hub_server.nodes import ADMITTED, QUARANTINED, WAITING, ArrivalState, Arriv
 from hub_server.store import Store
 from hub_server.together import Together
 from sync_protocol import session, wire
-from sync_protocol.change import NodeId
+from sync_protocol.change import FacilityCode, NodeId
 from sync_protocol.envelope import EnvelopeId
 from sync_protocol.errors import (
     HealthSyncError,
@@ -403,7 +403,9 @@ def _declared(request: Request, limit_bytes: int) -> int | None:
 
 def _enrol(store: Store, sealed: bytes) -> bytes:
     with store.database.transaction() as connection:
-        return nodes.enrol(connection, store.vault, sealed, wall_ms())
+        answer = nodes.enrol(connection, store.vault, sealed, wall_ms())
+    directory.settle_one(store, FacilityCode(nodes.certificate_in(answer).facility), wall_ms())
+    return answer
 
 
 async def _body(request: Request, limit_bytes: int) -> bytes:

@@ -12,11 +12,13 @@ is values and bytes. A map, in the order to read it:
     merge       what is live, what is shown, what a person must decide; the digest                      §4, §8
     replica     `author` and `receive`: the only two verbs that move state                              §4
     referral    a referral's status, derived from which records exist                                   §5
+    directory   a centre's entry: what the hub tells it of itself, and whom it calls                    §5
     subscription  who is subscribed to a patient, derived from its records; the patient's card            §10
     remarks     what is odd about a record, told beside it and altered by nobody                        §4
     documents   records as people and scripts write them (JSON), to and from writes
     exports     records, conflicts and referrals as people and scripts are shown them (JSON)
     telemedicine  what a doctor may prescribe at a distance, and what a patient's allergies say to it
+    states      India's states and territories: names and codes of the directory, and a tile for each
     unusual     values that are saved as they are, once a person has looked at them again
     sheets      tables as CSV, in which nothing is a formula
     words       marks a text that pages translate

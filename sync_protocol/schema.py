@@ -354,7 +354,16 @@ KINDS: Final[dict[str, Kind]] = dict(
             opens_scope=True,
         ),
         _kind("erasure", _HUB, _reference("erased", required=True), opens_scope=True),
-        _kind("facility", _HUB, _text("name", required=True), _text("district"), _text("state"), opens_scope=True),
+        _kind(
+            "facility",
+            _HUB,
+            _text("name", required=True),
+            _text("district"),
+            _text("state"),
+            _text("hub_name"),
+            _family("duty_contacts"),
+            opens_scope=True,
+        ),
     )
 )
 

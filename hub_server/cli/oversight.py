@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hub_server import audit, stats
+from hub_server import audit, stats, tallies
 from hub_server.cli import console, opening
 from hub_server.cli.opening import AsJson
 from hub_server.stats import By
@@ -76,25 +76,47 @@ def show_stats(
       hub stats --by day --since 2026-01-01
       hub stats --by state --json | jq '.rows[] | {name, referrals}'
 
-    Consultations, referrals, answers and how long they took. Counted from statuses and times; no record is opened.
+    Consultations, referrals, answers and how long they took; which doctors were at work, and what waits. Counted from
+    statuses and times; no record is opened. The waiting times' median is read out of classes.
     """
     since_ms = _midnight_ms(since) if since is not None else 0
-    with opening.hub() as at, at.database.transaction() as connection:
-        found = stats.rows(connection, by, since_ms)
+    with opening.hub() as at:
+        tallies.settle(at.database)
+        with at.database.transaction() as connection:
+            found = stats.rows(connection, by, since_ms)
     if as_json:
-        console.document("hub.stats/1", {"by": by.value, "since": since, "rows": [asdict(one) for one in found]})
+        console.document("hub.stats/1", {"by": by.value, "since": since, "rows": [_row_json(one) for one in found]})
         return
     if not found:
         console.say("Nothing has arrived yet.")
         return
-    heads = (by.value, "consultations", "referrals", "answered", "in an hour", "in a day", "waiting (median)")
+    heads = (
+        by.value,
+        "consultations",
+        "referrals",
+        "answered",
+        "in an hour",
+        "in a day",
+        "waiting (median)",
+        "doctors",
+        "open",
+    )
     console.table(heads, [_row(one) for one in found])
 
 
 def _row(one: stats.Row) -> tuple[str, ...]:
     counts: tuple[Any, ...] = (one.consultations, one.referrals, one.answered, one.within_hour, one.within_day)
     waiting = "" if one.waiting_minutes is None else f"{one.waiting_minutes:,.0f} min"
-    return (one.name, *map(str, counts), waiting)
+    return (one.name, *map(str, counts), waiting, str(one.doctors), str(one.open))
+
+
+def _row_json(one: stats.Row) -> dict[str, Any]:
+    """state, district, facility: null where the row is of no single one."""
+    said = asdict(one)
+    oldest = documents.time_text(one.oldest_ms) if one.oldest_ms is not None else None
+    places = {name: said.pop(name) or None for name in ("state", "district", "facility")}
+    kept = {name: said[name] for name in said if name not in ("day", "oldest_ms")}
+    return {"name": one.name, **places, **kept, "oldest_open_since": oldest}
 
 
 def _midnight_ms(day: str) -> int:

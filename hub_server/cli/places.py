@@ -7,13 +7,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from hub_server import files, nodes, registry
+from hub_server import directory, files, nodes, registry
 from hub_server.cli import console, opening
 from hub_server.cli.opening import AsJson, OfFacility, Yes, time_words
 from hub_server.registry import Node, Quarantined
 from hub_server.sync_api import MAX_ENROL_BYTES
 from sync_protocol import documents, keys
-from sync_protocol.change import NodeId
+from sync_protocol.change import FacilityCode, NodeId
 from sync_protocol.errors import TooLarge
 from sync_protocol.exports import time_or_none
 
@@ -91,10 +91,12 @@ def _answer_enrolment(request: str, target: Path, as_json: bool) -> None:
     sealed = opening.read_input(request, MAX_ENROL_BYTES)
     if len(sealed) > MAX_ENROL_BYTES:
         raise TooLarge("The file is larger than a request can be.")
-    with opening.hub() as at, at.database.transaction() as connection:
-        made = nodes.enrol(connection, at.store.vault, sealed, opening.now_ms())
-    files.replace(target.absolute(), made)  # only once the node stands in the database
-    certificate = nodes.certificate_in(made)
+    with opening.hub() as at:
+        with at.database.transaction() as connection:
+            made = nodes.enrol(connection, at.store.vault, sealed, opening.now_ms())
+        files.replace(target.absolute(), made)  # only once the node stands in the database
+        certificate = nodes.certificate_in(made)
+        directory.settle_one(at.store, FacilityCode(certificate.facility), opening.now_ms())
     if as_json:
         told = {"node": documents.id_text(certificate.node), "facility": certificate.facility, "file": str(target)}
         console.document("hub.enrol-answer/1", told)

@@ -180,7 +180,7 @@ def test_the_migrations_make_the_tables_that_are_written_down(database: Database
 
 
 FILL = """
-INSERT INTO facility SELECT 'F' || n, 'x', '', '', 0, '', '' FROM generate_series(1, 3000) n;
+INSERT INTO facility SELECT 'F' || n, 'x', '', '', 0, '' FROM generate_series(1, 3000) n;
 INSERT INTO feed SELECT 'F' || n, 20, '' FROM generate_series(1, 3000) n;
 INSERT INTO patient SELECT uuid_send(md5(n::text)::uuid), 'F' || n % 3000, '', 0 FROM generate_series(1, 20000) n;
 INSERT INTO subscription SELECT facility, patient, '', true, 0 FROM patient;

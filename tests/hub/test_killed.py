@@ -24,7 +24,7 @@ from hub_server import feed, nodes
 from sync_protocol import keys, merge, wire
 from sync_protocol.change import Change, FacilityCode, PatientId
 from sync_protocol.envelope import EnvelopeId
-from sync_protocol.feed_page import Cursor, Reference, next_hash
+from sync_protocol.feed_page import Cursor, Position, Reference, next_hash
 from sync_protocol.merge import Held
 from sync_protocol.schema import Writer
 from sync_protocol.segment import Packed
@@ -33,10 +33,12 @@ from tests.hub.served_hub import ServedHub
 
 BROKEN = (OSError, http.client.HTTPException)
 FEWEST_MOMENTS = 30  # of one visit: what is fewer was not looked at closely
+ENTRIES = 1  # what the hub tells a centre of itself once it is enrolled stands first in its feed
 ADMITTED = "SELECT count(*) = 0 FROM arrival WHERE node = %s AND state <> 'admitted'"
 ARRIVALS = "SELECT segment, received_ms FROM arrival WHERE node = %s ORDER BY segment"
 ITEMS = (
-    "SELECT position, change, receipt_ms, tag, hash, segment, payload FROM item WHERE facility = %s ORDER BY position"
+    "SELECT position, change, receipt_ms, tag, hash, segment, payload, patient FROM item"
+    " WHERE facility = %s ORDER BY position"
 )
 
 
@@ -97,6 +99,11 @@ class Centre:
             self.live.pop(name, None)
         self.hub.wait(ADMITTED, self.node.node)
 
+    @property
+    def returned(self) -> int:
+        """How many of its own changes have come back; before them the hub has told the centre of itself."""
+        return self.node.cursor.position - ENTRIES
+
     def visit(self) -> None:
         """A consultation, then two people's edits of one field; until nothing is left to send or receive."""
         if not self.certificate:
@@ -109,7 +116,7 @@ class Centre:
         self.settle(5)
 
     def settle(self, items: int) -> None:
-        while self.live or self.node.cursor.position < items:
+        while self.live or self.returned < items:
             self.sync()
 
 
@@ -132,11 +139,11 @@ def check(hub: ServedHub, centre: Centre) -> None:
     node, facility = centre.node, centre.node.facility
     received = {bytes(name): at for name, at in hub.rows(ARRIVALS, node.node)}
     assert len(received) == 2
-    items = hub.rows(ITEMS, facility)
-    assert [row[0] for row in items] == [1, 2, 3, 4, 5]
+    entry, *items = hub.rows(ITEMS, facility)
+    assert [row[0] for row in (entry, *items)] == [1, 2, 3, 4, 5, 6]
     assert {bytes(row[1]) for row in items} == {change.id for change in centre.written}
-    cursor = Cursor()
-    for position, name, receipt_ms, tag, hashed, segment, _ in items:
+    cursor = Cursor(Position(1), next_hash(Cursor().hash, bytes(entry[3])))
+    for position, name, receipt_ms, tag, hashed, segment, *_ in items:
         cursor = Cursor(position, next_hash(cursor.hash, bytes(tag)))
         assert bytes(hashed) == cursor.hash
         assert receipt_ms == received[bytes(segment)]
@@ -146,13 +153,16 @@ def check(hub: ServedHub, centre: Centre) -> None:
     with hub.world.database.transaction() as connection:
         assert feed.head(connection, facility) == cursor == node.cursor
         records = hub.world.store.patient_records(connection, facility, patient)
-        assert hub.world.store.digest(connection, facility) == merge.add_digests(map(merge.digest, records))
+        everything = [*records, *hub.world.store.patient_records(connection, facility, PatientId(bytes(entry[7])))]
+        assert hub.world.store.digest(connection, facility) == merge.add_digests(map(merge.digest, everything))
         assert {name: held for record in records for name, held in record.changes.items()} == {
             change.id: Held(change, by_name[change.id][2], Writer.CENTRE) for change in centre.written
         }
         conflicts = [(record.key.kind, *record.conflicts()) for record in records if record.conflicts()]
         assert conflicts == [("patient", "name")]
-    assert [item.body for item in node.items] == [Reference(EnvelopeId(bytes(row[5])), at) for row, at in named(items)]
+    told, *own = node.items
+    assert isinstance(told.body, Change) and told.body.id == bytes(entry[1])
+    assert [item.body for item in own] == [Reference(EnvelopeId(bytes(row[5])), at) for row, at in named(items)]
     for query, expected in (
         ("SELECT count(*) FROM arrival WHERE state <> 'admitted'", 0),
         ("SELECT count(*) FROM quarantine", 0),
@@ -160,7 +170,7 @@ def check(hub: ServedHub, centre: Centre) -> None:
         ("SELECT count(*) FROM enrolment_code WHERE facility = %s AND used_by IS NOT NULL", 1),
         ("SELECT count(*) FROM referral WHERE facility = %s AND status = 'received'", 1),
         ("SELECT sum(fields) FROM conflicted WHERE facility = %s", 1),
-        ("SELECT count(*) FROM subscription WHERE facility = %s", 1),
+        ("SELECT count(*) FROM subscription WHERE facility = %s", 1 + ENTRIES),
     ):
         assert hub.value(query, *[facility] * query.count("%s")) == expected, query
 
@@ -176,7 +186,7 @@ def restart(hub: ServedHub, centre: Centre) -> None:
     assert hub.ended() == -signal.SIGKILL
     arrivals, items = hub.rows(ARRIVALS, centre.node.node), hub.rows(ITEMS, centre.node.facility)
     hub.start()
-    while centre.live or len(centre.written) < 5 or centre.node.cursor.position < 5:
+    while centre.live or len(centre.written) < 5 or centre.returned < 5:
         centre.visit()
     assert set(arrivals) <= set(hub.rows(ARRIVALS, centre.node.node))
     assert hub.rows(ITEMS, centre.node.facility)[: len(items)] == items
@@ -218,15 +228,15 @@ def test_killed_while_it_reads_a_request_it_has_kept_what_came_whole(hub: Served
     with socket.create_connection((hub.host, hub.port)) as link:
         head = f"POST /v1/sync HTTP/1.1\r\nHost: hub\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         link.sendall(head + body[: len(body) - len(pieces[-1]) // 2])
-        hub.wait("SELECT count(*) FROM item WHERE facility = %s", facility, expected=3)
+        hub.wait("SELECT count(*) FROM item WHERE facility = %s", facility, expected=3 + ENTRIES)
         assert hub.kill() == -signal.SIGKILL
     before = hub.rows(ITEMS, facility)
     hub.start()
     centre.settle(4)
     items = hub.rows(ITEMS, facility)
-    assert items[:3] == before
-    assert [(row[0], bytes(row[1])) for row in items] == [
-        (at + 1, change.id) for at, change in enumerate([*first, second])
+    assert items[: 3 + ENTRIES] == before
+    assert [(row[0], bytes(row[1])) for row in items[ENTRIES:]] == [
+        (at, change.id) for at, change in enumerate([*first, second], ENTRIES + 1)
     ]
     assert hub.value("SELECT count(*) FROM arrival WHERE node = %s", node.node) == 2
     assert hub.value("SELECT count(*) FROM quarantine") == 0
