@@ -144,6 +144,7 @@ def objections(
     A line that is none is the schema's affair.
     """
     found = []
+    meant = allergies.understood(allergic_to or {})
     for number, line in enumerate(lines, 1):
         text = line.get("drug") if isinstance(line, dict) else None
         if not isinstance(line, dict) or not isinstance(text, str) or not text.strip():
@@ -152,8 +153,8 @@ def objections(
         refused = _refused(number, recognised, mode, first)
         if refused is not None:
             found.append(refused)
-        if allergic_to and not _has_reason(line):
-            found += _allergic(number, recognised, allergic_to)
+        if not _has_reason(line):
+            found += _allergic(number, recognised, meant)
     return found
 
 
@@ -176,7 +177,7 @@ def _refused(number: int, recognised: Recognised, mode: Value, first: bool) -> O
     return Objection(number, "E_DRUG_FOLLOW_UP_ONLY", _UNKNOWN_FIRST, written, _UNKNOWN_UNSAID)
 
 
-def _allergic(number: int, recognised: Recognised, allergic_to: Mapping[str, str]) -> list[Objection]:
+def _allergic(number: int, recognised: Recognised, meant: Sequence[allergies.Meant]) -> list[Objection]:
     return [
         Objection(
             number,
@@ -185,7 +186,7 @@ def _allergic(number: int, recognised: Recognised, allergic_to: Mapping[str, str
             {"drug": _capital(one.drug), "allergy": one.allergy},
             _ALLERGIC_UNSAID,
         )
-        for one in allergies.met(recognised.drugs, allergic_to)
+        for one in allergies.met(recognised.drugs, meant)
     ]
 
 

@@ -93,11 +93,13 @@ class Met:
 
 
 @dataclass(frozen=True, slots=True)
-class _Meant:
-    """What an allergy names."""
+class Meant:
+    """What an allergy names. written: as it was written. near: classes that its own cross to."""
 
+    written: str
     drugs: frozenset[str]
     classes: frozenset[str]
+    near: frozenset[str]
 
 
 @cache
@@ -118,7 +120,7 @@ def _phrases() -> tuple[tuple[tuple[str, ...], str, bool], ...]:
     return tuple((tuple(words_of(text)), name, is_class) for text, name, is_class in (*classes, *hindi))
 
 
-def _meant(text: str) -> _Meant:
+def _meant(written: str, text: str) -> Meant:
     words = words_of(text)
     named = set(recognise(text).drugs)
     classes: set[str] = set()
@@ -127,22 +129,25 @@ def _meant(text: str) -> _Meant:
             (classes if is_class else named).add(name)
     for drug in named:
         classes |= _classes_of().get(drug, frozenset())
-    return _Meant(frozenset(named), frozenset(classes))
+    near = {crossed for one in classes for crossed in CROSSES.get(one, ())}
+    return Meant(written, frozenset(named), frozenset(classes), frozenset(near))
 
 
-def met(drugs: Sequence[str], allergies: Mapping[str, str]) -> list[Met]:
-    """Which of these drugs (generic names) somebody reacts to who is allergic to this.
-
-    allergies: as it was written → all that is known of it, to be searched.
-    """
+def met(drugs: Sequence[str], meant: Sequence[Meant]) -> list[Met]:
+    """Which of these drugs (generic names) somebody reacts to who is allergic to this. meant: of `understood`."""
     found = []
-    for allergy, text in allergies.items():
-        meant = _meant(text)
-        near = {crossed for one in meant.classes for crossed in CROSSES.get(one, ())}
+    for allergy in meant:
         for drug in drugs:
             classes = _classes_of().get(drug, frozenset())
-            if drug in meant.drugs or classes & meant.classes:
-                found.append(Met(drug, allergy, crossing=False))
-            elif classes & near:
-                found.append(Met(drug, allergy, crossing=True))
+            if drug in allergy.drugs or classes & allergy.classes:
+                found.append(Met(drug, allergy.written, crossing=False))
+            elif classes & allergy.near:
+                found.append(Met(drug, allergy.written, crossing=True))
     return found
+
+
+def understood(allergies: Mapping[str, str]) -> list[Meant]:
+    """What is meant by allergies: as it was written → all that is known of it, to be searched. Those that name nothing
+    known are left out."""
+    found = [_meant(written, text) for written, text in allergies.items()]
+    return [one for one in found if one.drugs or one.classes]

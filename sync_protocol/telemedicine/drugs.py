@@ -203,7 +203,8 @@ FORMS: Final = frozenset(
     " emulsion human recombinant micronized micronised natural synthetic preservative equivalent contains containing"
     " content compound mixture combi duo advance active relief rapid retard slow puff puffs chewing gum transdermal pen"
     " prefilled vaginal rectal lacs lakh lakhs million billion spores pack sheets blister adults years months days age"
-    " between after before meals food morning night needed only over total therapy basal premixed intermediate skin"
-    " ophthalmic hand rub scalp shampoo soap bolus droplet form single heavy dusting sachet local intravenous".split()
+    " between after before meals food morning night needed only over total therapy basal premixed intermediate"
+    " regular analogue skin ophthalmic hand rub scalp shampoo soap bolus droplet form single heavy"
+    " dusting sachet local intravenous".split()
 )
 """Words that say in which form or salt a drug is given, and name none."""

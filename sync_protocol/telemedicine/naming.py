@@ -88,17 +88,22 @@ def _index() -> Mapping[tuple[str, ...], tuple[str, ...]]:
 
 
 @cache
-def _long_words() -> Mapping[int, tuple[str, ...]]:
-    """Names of one word that is long enough to be known when it is misspelt, by length."""
+def _nearly() -> Mapping[str, frozenset[str]]:
+    """What is left of a long name when one letter goes, and the name itself → the names it is left of. Two words that are
+    one letter apart have something of this in common, so a misspelt one is looked up and not compared with all."""
     least = {word: MISSPELT_CHARS for (word, *others) in _index() if not others and word.isascii()}
     for table in ("SCHEDULE_X", "NARCOTIC", "PSYCHOTROPIC"):
         for name, others in read(getattr(drugs, table)):
             least |= {fold(one): PROHIBITED_CHARS for one in (name, *others) if " " not in one}
-    found: dict[int, list[str]] = {}
+    found: dict[str, set[str]] = {}
     for word, chars in least.items():
-        if len(word) >= chars:
-            found.setdefault(len(word), []).append(word)
-    return {length: tuple(words) for length, words in found.items()}
+        for left in _without_one(word) if len(word) >= chars else ():
+            found.setdefault(left, set()).add(word)
+    return {left: frozenset(words) for left, words in found.items()}
+
+
+def _without_one(word: str) -> set[str]:
+    return {word, *(word[:at] + word[at + 1 :] for at in range(len(word)))}
 
 
 @cache
@@ -152,11 +157,9 @@ def _longest(words: Sequence[str], at: int) -> tuple[int, tuple[str, ...]]:
 
 def _misspelt(word: str) -> Iterator[str]:
     """The names that are one letter away."""
-    if word.isascii():
-        for length in (len(word) - 1, len(word), len(word) + 1):
-            for name in _long_words().get(length, ()):
-                if name[0] == word[0] and _one_away(word, name):
-                    yield name
+    if word.isascii() and len(word) >= PROHIBITED_CHARS - 1:
+        near = {name for left in _without_one(word) for name in _nearly().get(left, ())}
+        yield from sorted(name for name in near if name[0] == word[0] and _one_away(word, name))
 
 
 def _one_away(left: str, right: str) -> bool:
