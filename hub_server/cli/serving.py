@@ -63,7 +63,8 @@ def serve(
     Run the hub: the sync edge and the workers that admit what it keeps. Ctrl-C stops it.
 
     With no database given it starts a PostgreSQL of its own. It listens on loopback only, unless behind_tls_proxy says
-    that a TLS proxy stands in front; such a proxy passes on everything but /metrics. The log goes to stderr, as JSON.
+    that a TLS proxy stands in front; such a proxy passes on everything but /metrics, and adds
+    to X-Forwarded-For whence a request comes: tries to sign in are counted by it. The log goes to stderr, as JSON.
     """
     config = opening.configured(host=host, port=port)
     signal.signal(signal.SIGTERM, _as_interrupt)
