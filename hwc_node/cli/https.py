@@ -37,6 +37,11 @@ class Encrypted:
     _told: str = ""
 
     @property
+    def host(self) -> str:
+        """The address that was taken, also where a name was asked for."""
+        return str(self.listener.getsockname()[0])
+
+    @property
     def port(self) -> int:
         return int(self.listener.getsockname()[1])
 
@@ -49,7 +54,7 @@ class Encrypted:
         premises = self.premises
         try:
             if premises.store is not None:
-                names = server_certificate.names_of(premises.config.host)
+                names = server_certificate.names_of(self.host)
                 self._take(server_certificate.current(premises.store, names, premises.now_ms()))
             elif (found := server_certificate.on_disk(premises.config)) is not None:
                 self._take(found)

@@ -68,7 +68,7 @@ def serve(host: str | None, port: int | None, https_port: int | None, *, locked:
             background.start(at.store)
         if encrypted is not None:
             encrypted.look()
-        _tell_addresses(premises, encrypted)
+        _tell_addresses(premises, encrypted, listener.getsockname()[0])
         try:
             servers.run()
         finally:
@@ -94,14 +94,15 @@ def _encrypted(closing: ExitStack, premises: Premises) -> Encrypted | None:
     return Encrypted(premises, listener)
 
 
-def _tell_addresses(premises: Premises, encrypted: Encrypted | None) -> None:
-    """Where the pages are: what a script waits for on stdout, what people open on stderr."""
+def _tell_addresses(premises: Premises, encrypted: Encrypted | None, taken: str) -> None:
+    """Where the pages are: what a script waits for on stdout, what people open on stderr. taken: the address that is
+    listened at, also where the setting is a name."""
     host, port = premises.config.host, premises.port
     console.text("serving " + addresses.at(host, port, "/", "http"))
     if encrypted is not None and encrypted.ready:
         console.text("serving " + addresses.at(host, encrypted.port, "/"))
     secure = encrypted if encrypted is not None and (encrypted.ready or premises.store is None) else None
-    for address in lan.addresses(host):
+    for address in lan.addresses(taken):
         one = str(address)
         console.say(f"On this centre's Wi-Fi: {addresses.at(one, port, '/', 'http')}")
         if secure is not None and local_ca.may_name(address):
@@ -235,7 +236,7 @@ class Servers:
         begun = asyncio.Event()
         watching = asyncio.create_task(encrypted.watch(begun.set))
         try:
-            while not begun.is_set() and not server.should_exit:
+            while not begun.is_set() and not server.should_exit and not watching.done():
                 await asyncio.sleep(TICK_S)
             if begun.is_set() and not server.should_exit:
                 await server.serve([encrypted.listener])

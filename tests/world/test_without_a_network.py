@@ -61,6 +61,7 @@ def take(node: Place, *lines: dict[str, Any]) -> list[str]:
 
 def test_a_centre_exchanges_by_files_alone(hub: HubPlace, folder: Path) -> None:
     one = enrolled(hub, folder, "Meena")
+    assert one.ask("status")["certificate_fingerprint"]  # its own authority, made with the answer
     stick = folder / "round"
     stick.mkdir()
     out, back = str(stick / "out.courier"), str(stick / "answer.courier")
