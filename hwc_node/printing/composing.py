@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from hwc_node import overview
+from hwc_node import directory, overview
 from hwc_node.clinic import Clinic
 from hwc_node.overview import PatientPage
 from hwc_node.printing.paper import Code, Drug, Drugs, Facts, Heading, Mark, Paper, Part, Signature, Text
@@ -23,6 +23,7 @@ from hwc_node.views import ReferralView
 from sync_protocol import merge, schema, slip
 from sync_protocol.canonical import Value
 from sync_protocol.change import RecordId, RecordKey
+from sync_protocol.directory import Particulars
 from sync_protocol.documents import id_text, parse_id
 from sync_protocol.errors import InvalidValue
 from sync_protocol.merge import Record
@@ -47,6 +48,7 @@ class _Given:
     clinic: Clinic
     view: ReferralView
     one: PatientPage
+    centre: Particulars
     now_ms: int
     at_ms: int
 
@@ -75,7 +77,8 @@ class _Given:
 
 def _given(store: Store, clinic: Clinic, name: str, now_ms: int) -> _Given:
     view = clinic.referral(name)
-    return _Given(store, clinic, view, overview.patient_page(store, view.record.patient), now_ms, now_ms)
+    one, centre = overview.patient_page(store, view.record.patient), directory.particulars(store)
+    return _Given(store, clinic, view, one, centre, now_ms, now_ms)
 
 
 def _paper(given: _Given, kind: str, name: RecordId, title: str, parts: Sequence[Part]) -> Paper:
@@ -84,7 +87,7 @@ def _paper(given: _Given, kind: str, name: RecordId, title: str, parts: Sequence
     return Paper(
         spoken().code,
         f"{kind}-{short}",
-        f"{member.facility_name} ({member.facility})",
+        ", ".join(part for part in (f"{given.centre.name} ({member.facility})", given.centre.district) if part),
         title,
         parts,
         said(
@@ -113,7 +116,7 @@ def referral_slip(store: Store, clinic: Clinic, name: str, now_ms: int) -> Paper
     referred = [
         (said("Referred on"), spoken().time(_time_ms(shown.get("at"), given.view.progress.saved_ms))),
         (said("Referred by"), clinic.name_of(begun.change.person) or ""),
-        (said("Referred to"), _words(shown.get("to_hub"))),
+        *_hospital(given, _words(shown.get("to_hub"))),
     ]
     asked = [(clinical.label(field), _words(shown.get(field))) for field in ("reason", "question")]
     parts: list[Part] = [
@@ -246,7 +249,15 @@ def _doctor(given: _Given, answer: Record) -> list[tuple[str, str]]:
         (said("Qualification"), told("qualification", "qualification")),
         (said("Registration number"), told("registration_number", "registration_number")),
         (said("Phone"), _words(known.get("phone"))),
+        *_hospital(given),
     ]
+
+
+def _hospital(given: _Given, to_hub: str = "") -> list[tuple[str, str]]:
+    """The doctors' hospital, and whom to call there. to_hub: where the referral names one."""
+    contact = given.centre.contact_for(_words(given.shown.get("specialty")))
+    called = " · ".join(part for part in (contact.name, contact.phone) if part) if contact is not None else ""
+    return [(said("Hospital"), to_hub or given.centre.hub_name), (said("To call there"), called)]
 
 
 def _signed(doctor: str, number: str, signed_ms: int) -> list[str]:

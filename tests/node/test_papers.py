@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -143,6 +144,20 @@ def test_what_a_reply_does_not_say_of_its_doctor_the_directory_does(store: Store
     said = said_on(prescription_of(store, referred.name, reply))
     for part in ("Doctor: Dr Rao", "Qualification: MBBS", "Registration number: K-1", "Phone: 0755 1"):
         assert part in said
+
+
+def test_the_hospital_and_whom_to_call_there_stand_on_both_papers(store: Store, referred: Referred) -> None:
+    told: dict[str, Any] = {"name": "HWC Rampur", "district": "Sehore", "hub_name": "District Hospital Sehore"}
+    contact = {"duty_contacts/obstetrics": {"present": True, "details": {"name": "Dr Duty", "phone": "07562 1"}}}
+    arrive(store, "facility", told | contact, 1, origin=Writer.HUB)
+    for paper in (slip_of(store, referred.name), prescription_of(store, referred.name, referred.answered())):
+        said = said_on(paper)
+        for part in (
+            "HWC Rampur (HWC000001), Sehore",
+            "Hospital: District Hospital Sehore",
+            "To call there: Dr Duty · 07562 1",
+        ):
+            assert part in said, part
 
 
 def test_what_was_measured_after_the_answer_is_no_finding_of_it(store: Store, referred: Referred) -> None:
