@@ -9,13 +9,17 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hwc_node import keystore, server_certificate
+from hwc_node import config, keystore, server_certificate
+from hwc_node.cli import serving as serving_pages
 from hwc_node.cli.https import Encrypted
 from hwc_node.web.premises import Https, Premises
+from sync_protocol.errors import OurFault
 from tests.node.enrolled_home import NOW_MS, PASSPHRASE, PERSON_NAME, Home, make_home
 from tests.node.https_centre import PATIENCE_S, read, serving
 from tests.node.served_centre import QUICK_MEMORY_KIB
@@ -99,14 +103,21 @@ def test_what_prevents_https_is_told_and_http_goes_on(home: Home) -> None:
     assert json.loads(line)["code"] == "E_STORAGE"
 
 
-def test_a_port_that_is_taken_is_an_error_if_it_was_asked_for(home: Home) -> None:
-    with socket.socket() as taken:
+def test_a_port_that_is_taken_is_an_error_if_it_was_asked_for_and_else_in_nobodys_way(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken, ExitStack() as closing:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with serving(home, port=taken.getsockname()[1]) as served:
-            assert served.program.wait(PATIENCE_S) == 1
-            assert "[E_PORT_TAKEN]" in served.told.read_text()
-            assert "--https-port" in served.told.read_text()
+        port = taken.getsockname()[1]
+        asked = replace(home.config, https_port=port)
+        with pytest.raises(OurFault, match=str(port)) as caught:
+            serving_pages._encrypted(closing, Premises(asked, lambda _key: home.open(), lambda: NOW_MS))
+        assert (caught.value.code, "--https-port" in caught.value.next_step) == ("E_PORT_TAKEN", True)
+        monkeypatch.setattr(config, "DEFAULT_HTTPS_PORT", port)
+        default = Premises(replace(home.config, open_to_lan=True), lambda _key: home.open(), lambda: NOW_MS)
+        assert serving_pages._encrypted(closing, default) is None
+    assert "[E_PORT_TAKEN]" in capsys.readouterr().err
 
 
 def test_on_the_wifi_the_addresses_are_told_and_where_a_phone_begins(home: Home) -> None:

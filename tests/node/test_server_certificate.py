@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import resource
 import stat
 from collections.abc import Sequence
 from dataclasses import replace
@@ -101,17 +102,19 @@ def test_a_file_that_was_cut_or_is_lost_is_made_anew(home: Home, content: bytes)
         assert current(store).authority == first.authority
 
 
-def test_a_disk_that_takes_nothing_is_a_coded_error_and_the_old_one_stays(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_a_coded_error_and_the_old_one_stays(home: Home) -> None:
     with home.open() as store:
         first = current(store)
-        elsewhere = replace(home.config, home=home.config.home / "gone")
-        store.config = elsewhere
-        with pytest.raises(OurFault) as caught:
-            current(store)
-        assert caught.value.code.startswith("E_")
-    assert server_certificate.on_disk(home.config) == first
+        before, most = resource.getrlimit(resource.RLIMIT_FSIZE)  # stands in for the disk, as in test_full_disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
+        try:
+            with pytest.raises(OurFault) as caught:
+                current(store, NAMES[:1])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
+        assert caught.value.code == "E_DISK_FULL"
+        assert server_certificate.on_disk(home.config) == first
+        assert [path for path in home.config.home.iterdir() if path.name.endswith(".tmp")] == []
 
 
 def test_a_clock_that_lies_makes_no_certificate_that_a_phone_refuses(home: Home) -> None:
