@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import resource
 import sys
+from contextlib import suppress
 
 import msgspec
 
@@ -18,9 +19,13 @@ from sync_protocol.errors import HealthSyncError
 
 
 def main() -> int:
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (MAX_WORK_S, MAX_WORK_S))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would be a paper on the disk
+    for what, most in (
+        (resource.RLIMIT_AS, MAX_MEMORY_BYTES),
+        (resource.RLIMIT_CPU, MAX_WORK_S),
+        (resource.RLIMIT_CORE, 0),  # a dump would be a paper on the disk
+    ):
+        with suppress(ValueError, OSError):  # where the system knows no such limit, or has a lower one
+            resource.setrlimit(what, (most, most))
     logging.disable()  # the libraries quote the letters that they miss
     order = msgspec.json.decode(sys.stdin.buffer.read(MAX_PAPER_BYTES + 1), type=Order)
     try:
