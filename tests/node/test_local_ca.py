@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,6 +106,21 @@ def test_a_stolen_server_key_can_vouch_for_nobody(
     chain = below + issued[issued.index(b"-----BEGIN CERTIFICATE") :]
     assert opened(authority, issued, "localhost", tmp_path) == ""
     assert opened(authority, chain, "localhost", tmp_path) != ""
+
+
+def test_the_authority_itself_says_that_it_vouches_for_servers_of_private_networks_only(authority: Authority) -> None:
+    said = x509.load_der_x509_certificate(authority.certificate).extensions
+    basic = said.get_extension_for_class(x509.BasicConstraints)
+    names = said.get_extension_for_class(x509.NameConstraints)
+    usage = said.get_extension_for_class(x509.KeyUsage)
+    assert (basic.critical, basic.value.ca, basic.value.path_length) == (True, True, 0)
+    assert (names.critical, names.value.excluded_subtrees) == (True, None)
+    assert (usage.critical, usage.value.key_cert_sign, usage.value.digital_signature) == (True, True, False)
+    purposes = said.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(purposes) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    for permitted in names.value.permitted_subtrees or []:
+        network = permitted.value
+        assert network in ("local", "localhost") or (network.is_private and not network.is_global)
 
 
 def test_the_dates_are_those_that_phones_take_whatever_the_clock_says(authority: Authority, tmp_path: Path) -> None:
