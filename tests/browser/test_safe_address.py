@@ -125,12 +125,16 @@ def test_a_code_before_the_camera_is_put_into_the_box_and_sent(centre: Served, w
     page.add_init_script(READER)
     page.goto(at_name(centre.encrypted))
     unlock(page)
+    expect(page.get_by_role("button", name="Scan")).to_be_visible()
+    watched.look("centre-home-with-a-camera")
     page.get_by_role("button", name="Scan").click()
     page.get_by_role("button", name="Register as new").wait_for()
     expect(page.locator("#typed")).to_have_value("Lakshmi")
     expect(page.locator("dialog")).to_be_hidden()
-    page.goto(at_name(centre.plain))
+    page.goto(f"{at_name(centre.plain)}sync")
     unlock(page)
+    watched.look("centre-sync-plain")
+    page.goto(at_name(centre.plain))
     expect(page.get_by_role("button", name="Find")).to_be_visible()
     expect(page.get_by_role("button", name="Scan")).to_be_hidden()  # no secure context, no camera
 
