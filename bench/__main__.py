@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import exchange, find, grow, idle, ingest, memory, pull, save, wire
+from bench import exchange, find, grow, idle, ingest, memory, pages, pull, save, wire
 from bench.figures import Figure, print_table
 from bench.places import StepFailed
 
@@ -28,12 +28,15 @@ def main() -> int:
     parser.add_argument(
         "--stored", type=int, default=ingest.STORED, help="records that the hub of ingest has before its second half"
     )
+    parser.add_argument(
+        "--pages-stored", type=int, default=pages.STORED, help="records that the hub of pages has; some minutes to make"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the folder with the logs")
     parser.add_argument(
         "bench",
         nargs="*",
         metavar="BENCH",
-        help="wire, idle, save, find, pull, grow, memory, exchange, ingest; without one all of them",
+        help="wire, idle, save, find, pull, grow, memory, pages, exchange, ingest; without one all of them",
     )
     asked = parser.parse_args()
     known: dict[str, Callable[[Path], list[Figure]]] = {
@@ -44,6 +47,7 @@ def main() -> int:
         "pull": lambda folder: pull.run(folder, asked.rounds),
         "grow": grow.run,
         "memory": memory.run,
+        "pages": lambda folder: pages.run(folder, stored=asked.pages_stored),
         "exchange": lambda folder: exchange.run(folder, asked.rounds),
         "ingest": lambda folder: ingest.run(folder, asked.rounds, asked.records, asked.stored),
     }

@@ -31,9 +31,9 @@ def run(folder: Path, patients: int = PATIENTS, searches: int = SEARCHES) -> lis
     chance = random.Random(SEED)
     with running_hub(folder) as hub:
         store, person = enrolled(hub, folder, "HWC000700")
-    said = [_name(chance) for _ in range(patients)]
+    said = [made_up_name(chance) for _ in range(patients)]
     _register(store, person, said, chance)
-    typed = [_typed(chance, chance.choice(said)) for _ in range(searches)]
+    typed = [half_typed(chance, chance.choice(said)) for _ in range(searches)]
     found = _times(lambda one: len(finding.find(store, one)), typed)
     liked = _times(lambda one: _like(store, one), typed)
     exact = [one for one in said[:searches] if not finding.nearest(store, one)]
@@ -45,14 +45,14 @@ def run(folder: Path, patients: int = PATIENTS, searches: int = SEARCHES) -> lis
     ]
 
 
-def _name(chance: random.Random) -> str:
+def made_up_name(chance: random.Random) -> str:
     given = chance.choice(GIVEN)
     if chance.random() < MADE_UP_SHARE:
         given = "".join(chance.choices(SYLLABLES, k=chance.randint(2, 4))).title()
     return f"{given} {chance.choice(FAMILY)}"
 
 
-def _typed(chance: random.Random, name: str) -> str:
+def half_typed(chance: random.Random, name: str) -> str:
     """What somebody types of a name: all of it, its first word, half of that, or with a letter too few."""
     first = name.split()[0]
     at = chance.randrange(1, len(first)) if len(first) > 2 else 1

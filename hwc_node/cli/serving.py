@@ -285,7 +285,7 @@ def _only_one(config: NodeConfig) -> Iterator[None]:
 def _listening(host: str, port: int, flag: str) -> Iterator[socket.socket]:
     """A socket that is bound before anything is started, so that a taken port is told at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

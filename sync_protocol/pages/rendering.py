@@ -14,6 +14,7 @@ from jinja2 import ChainableUndefined, ChoiceLoader, Environment, PackageLoader,
 from markupsafe import Markup, escape
 
 from sync_protocol.pages import language
+from sync_protocol.pages.components import Components
 from sync_protocol.pages.language import Words
 
 SHARED: Final = "sync_protocol.pages"
@@ -52,7 +53,7 @@ def _environment(package: str) -> Environment:
         lambda one, many, number: language.spoken().ngettext(one, many, number),
         newstyle=True,
     )
-    environment.globals |= {"gettext": _gettext, "ngettext": _ngettext}
+    environment.globals |= {"gettext": _gettext, "ngettext": _ngettext, "component": Components(environment, _shown)}
     environment.policies["ext.i18n.trimmed"] = True
     environment.filters |= {
         "number": lambda value, places=None: language.spoken().number(value, places),

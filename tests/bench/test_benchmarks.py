@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import exchange, find, grow, ingest, memory
+from bench import exchange, find, grow, ingest, memory, pages
 from bench.figures import Figure
 
 
@@ -61,3 +61,12 @@ def test_memory_watches_each_command_of_a_node(folder: Path) -> None:
     found = told(memory.run(folder, records=100, large=300))
     assert len(found) == 8
     assert all(one.value > 20 for one in found.values())
+
+
+def test_pages_are_asked_for_at_a_centre_and_at_a_hub(folder: Path) -> None:
+    found = told(pages.run(folder, patients=20, records=120, stored=200, turns=3))
+    for page in ("find", "patient", "save", "home", "report"):
+        assert found[f"{page}, median, 20 patients, 120 records"].value > 0
+    for page in ("queue", "case", "the service by state"):
+        assert found[f"{page}, 99 of 100, hub of 200 records"].ratio is not None
+    assert 20 < found["hwc serve, the most it held"].value
