@@ -1,7 +1,8 @@
 """The main job with real processes on this machine: `make demo`.
 
 A hub on its own PostgreSQL, two facilities, three nodes, one doctor. Everything lives in one temporary folder, which is
-removed at the end unless KEEP=1. Exit status 0 only if every step held.
+removed at the end unless KEEP=1. In a terminal the pages stay up until Ctrl-C, so that whoever tries it can look around.
+Exit status 0 only if every step held.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,13 +22,18 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.places import BIN, HubPlace, Place, StepFailed, hold
+from bench.browsing import Browser
+from bench.places import BIN, HubPlace, Place, Served, StepFailed, hold
+from bench.sign_ins import Doctor, let_in, signed_in
 from bench.visits import Visits
 
 CONSULTATIONS: Final = 200
 LATER_CONSULTATIONS: Final = 40
 UNREACHABLE: Final = 5
 FIRST, SECOND = "HWC000001", "HWC000002"
+OFFICER: Final = "Sunita Devi"
+PASSPHRASE: Final = "monsoon lamp river stone"
+PASSWORD: Final = "kettle orchard violin harbour"
 
 
 def say(text: str) -> None:
@@ -72,6 +79,8 @@ class Demo:
         self.folder = folder
         self.hub = HubPlace.below(folder)
         self.nodes: dict[str, NodePlace] = {}
+        self.doctor = Doctor("doc00001", "Dr Kavita Rao", PASSWORD)
+        self.centre: Served | None = None
 
     # -- the steps
 
@@ -80,9 +89,10 @@ class Demo:
         self.hub.start()
         self.hub.run("facility", "add", FIRST, "Rampur health and wellness centre")
         self.hub.run("facility", "add", SECOND, "Nallur health and wellness centre")
-        self.hub.run("people", "add", "doc00001", "--name", "Dr Kavita Rao", "--registration-number", "KMC 51234")
+        registered = ("--registration-number", "KMC 51234", "--qualification", "MBBS, MD")
+        self.hub.run("people", "add", self.doctor.login, "--name", self.doctor.name, *registered)
         for name, facility, person in (
-            ("Rampur laptop", FIRST, "Sunita Devi"),
+            ("Rampur laptop", FIRST, OFFICER),
             ("Rampur tablet", FIRST, "Ramesh Kumar"),
             ("Nallur laptop", SECOND, "Meena Pillai"),
         ):
@@ -90,7 +100,7 @@ class Demo:
                 "hwc",
                 {
                     "HWC_HOME": str(self.folder / name.replace(" ", "-").lower()),
-                    "HWC_PASSPHRASE": "monsoon lamp river stone",
+                    "HWC_PASSPHRASE": PASSPHRASE,
                     "HWC_PERSON_NAME": person,
                 },
             )
@@ -235,6 +245,44 @@ class Demo:
     def hub_items(self) -> int:
         return sum(int(one["feed_head"]) for one in self.hub.ask("status")["facilities"])
 
+    def pages(self) -> None:
+        step(7, "The same in a browser: the centre's pages for the health officer, the hub's for the doctor")
+        self.centre = Served.start(self.nodes["Rampur laptop"], self.folder)
+        let_in(self.hub, self.doctor)
+        with Browser(self.centre.url) as centre:
+            centre.send("/unlock", {"name": OFFICER, "passphrase": PASSPHRASE})
+            page = centre.get(f"/referrals/{REFERRAL}").text
+        hold("Pneumonia" in page and "Dr Kavita Rao" in page, "the centre's page does not show the answer")
+        say(f"{OFFICER} unlocks; the referral's page shows the answer, with what the doctor had not seen")
+        with signed_in(self.hub, self.doctor) as ward:
+            queue = ward.get("/").text
+        hold(queue.count("/cases/") >= 1, "the doctor's queue is empty")
+        say(f"{self.doctor.name} signs in with a password and a code; the queue stands there, most urgent first")
+
+    def tell_addresses(self) -> None:
+        """How to look around."""
+        assert self.centre is not None
+        print("\nTwo addresses to look around:")
+        print(f"   the centre  {self.centre.url}/   unlock as {OFFICER}, with the passphrase: {PASSPHRASE}")
+        print(
+            f"   the hub     {self.hub.url}/   sign in as {self.doctor.login}, with the password: {self.doctor.password}"
+        )
+        print(f"               and a code of any authenticator that has the key {self.doctor.secret}")
+
+    def stay(self) -> None:
+        """In a terminal: until Ctrl-C, with the code that the doctor's authenticator shows now."""
+        print("They stay up until Ctrl-C; then everything is removed.")
+        with suppress(KeyboardInterrupt):
+            while True:
+                print(f"\r   the code now: {self.doctor.code_at(int(time.time()))} ", end="", flush=True)
+                time.sleep(1)
+        print()
+
+    def close(self) -> None:
+        if self.centre is not None:
+            self.centre.stop()
+        self.hub.stop()
+
     def compare(self, facility: str, *names: str) -> None:
         """All replicas of a facility and the hub print the same digest."""
         at_hub = self.hub_digest(facility)
@@ -270,11 +318,11 @@ class Demo:
     def explore(self) -> None:
         laptop = " ".join(f"{name}='{value}'" for name, value in self.nodes["Rampur laptop"].environment.items())
         at_hub = " ".join(f"{name}='{value}'" for name, value in self.hub.environment.items())
-        process = self.hub.server.pid if self.hub.server else "-"
-        print(f"\nIt goes on running in {self.folder} (the hub is process {process}):")
+        running = [one.server.pid for one in (self.hub, self.centre) if one is not None and one.server is not None]
+        print(f"It goes on running in {self.folder}:")
         print(f"   {laptop} {BIN}/hwc status")
         print(f"   {at_hub} {BIN}/hub status")
-        print("   kill the hub's process and remove the folder when you are done")
+        print(f"   when you are done: kill {' '.join(map(str, running))}; rm -r {self.folder}")
 
 
 def indented(text: str) -> str:
@@ -360,20 +408,26 @@ def main() -> int:
         demo.conflict()
         demo.node_put_back()
         demo.hub_put_back()
+        demo.pages()
         demo.table()
         print(f"\nEvery step held, in {time.monotonic() - began:.0f} s.")
         status = 0
+        demo.tell_addresses()
         if keep:
             demo.explore()
+        elif sys.stdin.isatty() and sys.stdout.isatty():
+            demo.stay()
         else:
-            print("make demo KEEP=1 leaves it running, and says how to look around.")
+            print(
+                "They end with this program: in a terminal they stay until Ctrl-C, and with make demo KEEP=1 for good."
+            )
     except StepFailed as failed:
         print(f"\nThis did not hold: {failed}", file=sys.stderr)
     except KeyboardInterrupt:
         status = 130
     finally:
         if not (keep and status == 0):
-            demo.hub.stop()
+            demo.close()
             if status == 0:
                 shutil.rmtree(folder, ignore_errors=True)
             else:

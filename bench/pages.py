@@ -8,10 +8,7 @@ what `hwc serve` held at most while it did all that, unlocking among it.
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +23,7 @@ from bench.backlogs import PASSPHRASE, enrolled
 from bench.browsing import Answer, Browser, hidden
 from bench.figures import Figure
 from bench.peaks import peak_mb
-from bench.places import BIN, HubPlace, free_port, hold, running_hub, wait_until_ready
+from bench.places import HubPlace, Place, Served, hold, running_hub
 from bench.sign_ins import Doctor, let_in, signed_in
 from bench.visits import COMPLAINTS, HISTORY, SPECIALTIES
 from hwc_node.enrolment import time_ordered_id
@@ -94,7 +91,7 @@ def _centre(hub: HubPlace, folder: Path, patients: int, records: int, turns: int
     names = [find.made_up_name(chance) for _ in range(patients)]
     filled = _fill(store, PersonId(person), names, records, chance)
     store.close()
-    with _serving(folder / FACILITY.lower(), folder) as (url, server), Browser(url) as browser:
+    with _serving(folder / FACILITY.lower(), folder) as served, Browser(served.url) as browser:
         browser.send("/unlock", {"name": PERSON, "passphrase": PASSPHRASE})
         times = Times()
         csrf = hidden(browser.get("/").text)["csrf"]
@@ -112,7 +109,7 @@ def _centre(hub: HubPlace, folder: Path, patients: int, records: int, turns: int
                     times.take(browser, what, partial(browser.get, path))
         browser.send("/lock", {"csrf": csrf}, page="/")
         browser.send("/unlock", {"name": PERSON, "passphrase": PASSPHRASE})  # again, with all of it loaded
-        peak = peak_mb(server.pid)
+        peak = peak_mb(served.server.pid) if served.server is not None else 0.0
     where = f"{patients:,} patients, {records:,} records"
     return [*times.figures(where), Figure("pages", "hwc serve, the most it held", peak, "MB", MEMORY_LIMIT_MB, "limit")]
 
@@ -172,21 +169,14 @@ def _typed_visit(chance: random.Random) -> dict[str, str]:
 
 
 @contextmanager
-def _serving(home: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def _serving(home: Path, folder: Path) -> Iterator[Served]:
     """`hwc serve` of this home, unlocked by nobody yet."""
-    port = free_port()
-    environment = {"HWC_HOME": str(home), "HWC_PORT": str(port), "HWC_SYNC_INTERVAL_S": "86400"}
-    url = f"http://127.0.0.1:{port}"
-    with (folder / "node.log").open("ab") as log:
-        server = subprocess.Popen(
-            [str(BIN / "hwc"), "serve", "--locked"], env=os.environ | environment, stdout=log, stderr=log
-        )
-        try:
-            wait_until_ready(f"{url}{HEALTH}", server, folder / "node.log")
-            yield url, server
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(60)
+    node = Place("hwc", {"HWC_HOME": str(home), "HWC_SYNC_INTERVAL_S": "86400"})
+    served = Served.start(node, folder, "--locked")
+    try:
+        yield served
+    finally:
+        served.stop()
 
 
 # -- the hub -----------------------------------------------------------------------------------------------------------

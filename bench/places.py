@@ -124,6 +124,36 @@ class HubPlace(Place):
         (self.folder / PEAKS_FILE).write_text(json.dumps(told))
 
 
+@dataclass
+class Served:
+    """The pages of a centre: `hwc serve` of its home."""
+
+    url: str
+    server: subprocess.Popen[bytes] | None
+
+    @classmethod
+    def start(cls, node: Place, folder: Path, *words: str) -> Served:
+        """Returns when they answer. folder: for its log. Raises StepFailed."""
+        port, log = free_port(), folder / "node.log"
+        with log.open("ab") as opened:
+            server = subprocess.Popen(
+                [str(BIN / "hwc"), "serve", "--port", str(port), *words],
+                env=os.environ | node.environment,
+                stdout=opened,
+                stderr=opened,
+                start_new_session=True,
+            )
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(f"{url}/healthz", server, log)
+        return cls(url, server)
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.send_signal(signal.SIGTERM)
+            self.server.wait(START_TIMEOUT_S)
+            self.server = None
+
+
 def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     """Returns once the address answers with success. Raises StepFailed."""
     deadline = time.monotonic() + START_TIMEOUT_S

@@ -69,4 +69,4 @@ def test_pages_are_asked_for_at_a_centre_and_at_a_hub(folder: Path) -> None:
         assert found[f"{page}, median, 20 patients, 120 records"].value > 0
     for page in ("queue", "case", "the service by state"):
         assert found[f"{page}, 99 of 100, hub of 200 records"].ratio is not None
-    assert 20 < found["hwc serve, the most it held"].value
+    assert found["hwc serve, the most it held"].value > 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import signal
 import subprocess
@@ -10,10 +9,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.hazmat.primitives.hashes import SHA1
-from cryptography.hazmat.primitives.twofactor.totp import TOTP
-
 from bench.places import BIN, HubPlace, Place, free_port, wait_until_ready
+from bench.sign_ins import Doctor
 from hub_server import config as hub_settings
 from hub_server import people, postgres, sign_in, vault
 from hub_server.database import Database
@@ -22,24 +19,6 @@ FACILITY = "HWC000001"
 PASSPHRASE = "monsoon lamp river stone"
 CHO, SECOND_CHO = "Asha Devi", "Meena Kumari"
 STOP_S = 30
-STEP_S = 30
-
-
-@dataclass
-class Doctor:
-    """Somebody who signs in at the hub. used: the last step whose code was used, since none works twice."""
-
-    login: str
-    name: str
-    secret: bytes = b""
-    used: int = 0
-
-    def code(self) -> str:
-        """A code that was not used yet: of this half minute, else of the next one."""
-        now = int(time.time())
-        step = max(now // STEP_S, self.used + 1)
-        self.used = step
-        return TOTP(self.secret, 6, SHA1(), STEP_S).generate(step * STEP_S).decode()
 
 
 @dataclass
@@ -79,7 +58,7 @@ class Stage:
             ("officer", "Ravi Kumar", ("--role", "district_officer")),
         ):
             self.hub.run("people", "add", login, "--name", name, *words)
-            self.doctors[login] = Doctor(login, name)
+            self.doctors[login] = Doctor(login, name, PASSPHRASE)
         self._let_sign_in()
         self.node.run("enrol", self.hub.ask("enrol", FACILITY)["code"])
         self.serve()
@@ -96,7 +75,7 @@ class Stage:
                     made = sign_in.make_password(PASSPHRASE, person, os.urandom(16))
                     sign_in.set_password(connection, keys, person, made, "test", now_ms)
                     factor = sign_in.give_totp(connection, keys, person, "test", now_ms, os.urandom(32))
-                doctor.secret = base64.b32decode(factor.letters.replace(" ", ""))
+                doctor.secret = factor.letters.replace(" ", "")
             database.close()
 
     def second_node(self) -> Place:
