@@ -274,6 +274,7 @@ def _prepare(connection: Any, key: bytes) -> None:
             next_step="Choose a folder on a local disk with HWC_HOME.",
         )
     run("PRAGMA synchronous = FULL")  # nothing is called saved before it survives a power cut
+    run("PRAGMA cache_size = -2048")
     run("PRAGMA temp_store = MEMORY")  # temporary files would not be encrypted
     run("PRAGMA secure_delete = ON")
     run("PRAGMA foreign_keys = ON")  # records refer softly (DESIGN §3); what a table does declare shall hold

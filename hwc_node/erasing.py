@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from hwc_node import outbox, worklist
+from hwc_node import lexicon, outbox, worklist
 from sync_protocol.change import PatientId
 from sync_protocol.envelope import EnvelopeId
 from sync_protocol.merge import Held
@@ -39,7 +39,7 @@ def obey(connection: Connection, patient: PatientId, now_ms: int) -> int:
     gone = connection.exec_driver_sql("DELETE FROM change WHERE patient = ?", (patient,)).rowcount
     connection.exec_driver_sql("DELETE FROM record WHERE patient = ?", (patient,))
     connection.exec_driver_sql("DELETE FROM patient_digest WHERE patient = ?", (patient,))
-    connection.exec_driver_sql("DELETE FROM patient_word WHERE patient = ?", (patient,))
+    lexicon.forget(connection, patient)
     worklist.forget(connection, patient)
     connection.exec_driver_sql("DELETE FROM draft WHERE patient = ?", (patient,))
     return gone

@@ -1,7 +1,8 @@
 """Finds patients by what a person types: a name however it is spelt, or digits of a phone or ABHA number.
 
-Each word that is typed is compared with every word that is stored (`names`), the nearest count, and whoever has a word
-near to each of those typed is found, the best first. A word that is typed half counts as if it were whole, so that
+Each word that is typed is looked up among those that are stored (`lexicon`): those that begin with it or sound alike, and
+where these find too few, those whose letters are alike. Whoever has a word near to each of those typed is found, the best
+first. A word that is typed half counts as if it were whole, so that
 results come while one types; a single letter beside other words, as an initial or the beginning of a word, leaves nobody
 out, and puts first who has a word that begins with it. What was written of a name before it was corrected finds its
 patient too. Who was entered in error is not found. It refuses to know what a result looks like.
@@ -17,25 +18,23 @@ from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
 from sqlalchemy import Connection
 
-from hwc_node import ledger, names
+from hwc_node import ledger, lexicon, names
 from hwc_node.engine import begin_read
 from hwc_node.store import Store
 from sync_protocol.canonical import Value
-from sync_protocol.change import PatientId
+from sync_protocol.change import PatientId, RecordId, RecordKey
 
 MOST_FOUND: Final = 20  # what a person looks through
 MAX_TYPED_CHARS: Final = 200
 NEAR: Final = 0.84  # of two sounds: lets one letter of five differ, and keeps Ramesh from Suresh
-BEGUN: Final = 0.95  # a stored word that begins with what was typed
-SAME_KEY: Final = 0.97  # other vowels, the same consonants
-_NEAR_WORDS: Final = 200  # to each that was typed: bounds what is looked up
+_MOST_ALIKE: Final = 200  # words: bounds what is looked up
 _NEAR_PATIENTS: Final = 500  # by their words, who are then told apart by single letters
-_LAST_LETTER: Final = "\U0010ffff"
-_LEAST_BEGUN: Final = 2
-_PHONE: Final = names.PHONE_DIGITS
 HIDDEN: Final = "SELECT patient FROM record WHERE +kind = 'patient' AND hidden AND patient IN ({})"
 """The plus keeps SQLite from going through all patients for some of them."""
-_DIALLED: Final = ("0091", "91", "0")  # before a number of this country
+_LAST_VISITS: Final = (
+    "SELECT patient, max(at_ms) FROM record INDEXED BY record_patient"
+    " WHERE at_ms IS NOT NULL AND patient IN ({}) GROUP BY patient"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,65 +60,50 @@ class Found:
 
 def find(store: Store, typed: str, most: int = MOST_FOUND) -> list[Found]:
     """The patients nearest to what was typed, the nearest first; none where nothing of it can be looked for."""
-    return [_found(store, one) for one in nearest(store, typed, most)]
-
-
-def _found(store: Store, one: Near) -> Found:
-    records = store.patient_records(one.patient)
-    own = next((kept.record for kept in records if kept.key.kind == ledger.PATIENT), None)
-    visits = [kept.at_ms for kept in records if kept.at_ms is not None]
-    return Found(one.patient, one.nearness, own.view() if own is not None else {}, max(visits, default=None))
+    found = nearest(store, typed, most)
+    keys = [RecordKey(ledger.PATIENT, RecordId(one.patient)) for one in found]
+    views = {PatientId(bytes(one.key.record)): one.record.view() for one in store.some_records(keys)}
+    with begin_read(store.engine) as connection:
+        visits = {PatientId(name): at_ms for name, at_ms in ledger.select_in(connection, _LAST_VISITS, _ids(found))}
+    return [Found(one.patient, one.nearness, views.get(one.patient, {}), visits.get(one.patient)) for one in found]
 
 
 def nearest(store: Store, typed: str, most: int = MOST_FOUND) -> list[Near]:
     """As `find`, without looking at the patients."""
     text = typed[:MAX_TYPED_CHARS]
     number, spoken = names.digits(text), names.sounds(text)
-    sounds = [one for one in spoken if len(one) >= _LEAST_BEGUN] or list(spoken)
+    sounds = [one for one in spoken if len(one) >= lexicon.LEAST_BEGUN] or list(spoken)
     letters = [one for one in spoken if one not in sounds]
     if not number and not sounds:
         return []
     with begin_read(store.engine) as connection:
-        known = [str(word) for (word,) in connection.exec_driver_sql("SELECT DISTINCT word FROM patient_word")]
-        spelt = [word for word in known if not word[0].isdigit()]
-        near = [_near(sound, spelt) for sound in sounds]
-        if number:
-            near.append({word: 1.0 for word in known if word[0].isdigit() and _says(word, number)})
-        found = _with_all(connection, near)
+        numbers = [lexicon.numbers(connection, number)] if number else []
+        found = _with_all(connection, [*(lexicon.near(connection, one) for one in sounds), *numbers])
+        if sounds and len(found) < most:
+            found = _with_all(connection, [*(_alike(connection, one) for one in sounds), *numbers])
         if letters:
             found = _with_letters(connection, found[:_NEAR_PATIENTS], letters)
-        hidden = _hidden(connection, [one.patient for one in found])
+        hidden = _hidden(connection, _ids(found))
     return [one for one in found if one.patient not in hidden][:most]
 
 
-def _near(sound: str, known: Sequence[str]) -> dict[str, float]:
-    """Stored word → how near it is to one that was typed."""
-    alike = process.extract(
-        sound, known, scorer=JaroWinkler.normalized_similarity, limit=_NEAR_WORDS, score_cutoff=NEAR
-    )
-    near = {word: float(score) for word, score, _ in alike}
-    key = names.key_of(sound)
-    for word in known:
-        if word.startswith(sound) and len(sound) >= _LEAST_BEGUN:
-            near[word] = max(near.get(word, 0.0), BEGUN)
-        if names.key_of(word) == key:
-            near[word] = max(near.get(word, 0.0), SAME_KEY)
-    near.update({sound: 1.0} if sound in near else {})
-    return near
+def _alike(connection: Connection, sound: str) -> lexicon.Scores:
+    """The words that are near to a sound in their letters, the nearest of them; beside those that `lexicon.near` gives."""
+    best: list[tuple[str, float]] = []
+    for words in lexicon.all_words(connection):
+        scored = process.extract(
+            sound, words, scorer=JaroWinkler.normalized_similarity, limit=_MOST_ALIKE, score_cutoff=NEAR
+        )
+        best += [(word, float(score)) for word, score, _ in scored]
+    best.sort(key=lambda one: (-one[1], one[0]))
+    found = dict(best[:_MOST_ALIKE])
+    for word, score in lexicon.near(connection, sound).items():
+        found[word] = max(found.get(word, 0.0), score)
+    return found | ({sound: 1.0} if sound in found else {})
 
 
-def _says(word: str, number: str) -> bool:
-    """The number itself, its end, or its beginning; whether or not what is dialled before it is said, or written."""
-    whole = next(
-        (word[len(one) :] for one in _DIALLED if word.startswith(one) and len(word) - len(one) == _PHONE), word
-    )
-    begun = [number, *(number[len(one) :] for one in _DIALLED if number.startswith(one))]
-    return (
-        word.endswith(number)
-        or word.startswith(number)
-        or any(len(one) >= names.LEAST_DIGITS and whole.startswith(one) for one in begun)
-        or (len(whole) >= _PHONE and number.endswith(whole))
-    )
+def _ids(found: Sequence[Near]) -> list[PatientId]:
+    return [one.patient for one in found]
 
 
 def _with_all(connection: Connection, near: Sequence[dict[str, float]]) -> list[Near]:
@@ -141,10 +125,7 @@ def _with_all(connection: Connection, near: Sequence[dict[str, float]]) -> list[
 
 def _with_letters(connection: Connection, found: Sequence[Near], letters: Sequence[str]) -> list[Near]:
     """The same, those first who have a word that begins with each of these letters too."""
-    query = "SELECT DISTINCT patient FROM patient_word WHERE word >= ? AND word < ?"
-    begun = [
-        {PatientId(name) for (name,) in connection.exec_driver_sql(query, (one, one + _LAST_LETTER))} for one in letters
-    ]
+    begun = [lexicon.patients_with(connection, one) for one in letters]
     return sorted(found, key=lambda one: -sum(one.patient in patients for patients in begun))
 
 

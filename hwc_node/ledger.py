@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from hwc_node import names, worklist
+from hwc_node import lexicon, names, worklist
 from sync_protocol import change as changes
 from sync_protocol import merge, replica, segment
 from sync_protocol.change import Change, ChangeId, PatientId, RecordKey
@@ -123,7 +123,6 @@ _INSERT: Final = (
     "INSERT INTO change (id, kind, record, patient, facility, node, person, hlc, raw, origin, receipt_ms, position,"
     " tag, lane, state, attempts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0)"
 )
-_INSERT_WORD: Final = "INSERT INTO patient_word (word, patient) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _UPDATE: Final = (
     "UPDATE change SET receipt_ms = ?, origin = ?, position = CASE WHEN ? THEN ? ELSE COALESCE(position, ?) END, tag = ?,"
     " state = 0, reason = NULL, attempts = 0, segment = NULL WHERE id = ?"
@@ -140,9 +139,7 @@ def _insert(connection: Connection, fresh: Sequence[Arrived]) -> None:
     if rows:
         connection.exec_driver_sql(_INSERT, rows)
     changed = (one.held.change for one in fresh if one.held.change.kind == PATIENT)
-    words = [(word, change.patient) for change in changed for word in names.words(change.writes)]
-    if words:
-        connection.exec_driver_sql(_INSERT_WORD, words)
+    lexicon.keep(connection, [(word, change.patient) for change in changed for word in names.words(change.writes)])
 
 
 def _update(connection: Connection, again: Sequence[tuple[Held, Arrived]]) -> None:

@@ -19,6 +19,7 @@ from hwc_node import ledger, membership, worklist
 from hwc_node.engine import begin_read
 from hwc_node.standing import conflicts_open
 from hwc_node.store import KeptRecord, Store
+from hwc_node.tables import WAITING
 from sync_protocol import merge, referral
 from sync_protocol.canonical import Value
 from sync_protocol.change import PatientId, RecordId, RecordKey
@@ -28,6 +29,7 @@ from sync_protocol.words import N_
 
 PAGE_ROWS: Final = 50
 _TOKEN_DIGITS: Final = 12
+MOST_COUNTED: Final = 9_999  # changes that wait: beyond, the line says that there are more
 DAY_MS: Final = 86_400_000
 EMERGENCY_WAITS_MS: Final = 10 * 60_000  # then the health officer phones
 NOT_SENT_MS: Final = 12 * 3_600_000
@@ -87,6 +89,11 @@ class SyncLine:
     steps: tuple[int, int] | None = None
 
     @property
+    def many(self) -> bool:
+        """Whether more wait than were counted."""
+        return self.pending > MOST_COUNTED
+
+    @property
     def token(self) -> str:
         """Two lines with the same token say the same; of the next try only which minute it is in."""
         minute = None if self.next_try_s is None else int(self.next_try_s) // 60
@@ -134,13 +141,17 @@ def sync_line(
 ) -> SyncLine:
     with begin_read(store.engine) as connection:
         values = membership.get_all(connection)
-        pending, oldest = connection.exec_driver_sql(
-            "SELECT count(*), min(hlc) FROM change INDEXED BY change_waiting WHERE position IS NULL AND state = 0"
-        ).one()
+        pending = _count(
+            connection, f"SELECT count(*) FROM (SELECT 1 FROM change INDEXED BY change_oldest WHERE {WAITING} LIMIT ?)",
+            (MOST_COUNTED + 1,),
+        )  # fmt: skip
+        oldest = connection.exec_driver_sql(
+            f"SELECT hlc FROM change INDEXED BY change_oldest WHERE {WAITING} ORDER BY hlc LIMIT 1"
+        ).scalar()
         set_aside = _count(connection, "SELECT count(*) FROM change WHERE state <> 0")
         questioned = _count(connection, _QUESTIONED)
     facts = LineFacts(
-        int(pending),
+        pending,
         None if oldest is None else int(oldest) >> 16,
         values.get(membership.LAST_SUCCESS_MS),
         values.get(membership.LAST_ATTEMPT_MS),

@@ -38,6 +38,7 @@ class ChangeRow(NodeRow, table=True):
         Index("change_patient", "patient"),
         Index("change_position", "position", sqlite_where=text("position IS NOT NULL")),
         Index("change_waiting", "segment", "lane", "attempts", "hlc", sqlite_where=text(WAITING)),
+        Index("change_oldest", "hlc", sqlite_where=text(WAITING)),
         Index("change_set_aside", "hlc", sqlite_where=text("state <> 0")),
     )
     id: bytes = Field(sa_column=_bytes(primary=True))
@@ -115,6 +116,15 @@ class PatientWordRow(NodeRow, table=True):
     __table_args__ = {"sqlite_with_rowid": False}  # as SQLAlchemy reads it
     word: str = Field(primary_key=True)
     patient: bytes = Field(sa_column=_bytes(primary=True))
+
+
+class WordRow(NodeRow, table=True):
+    """A word of any patient. key: what it is looked up by beside its beginning (`lexicon.key_of`)."""
+
+    __tablename__ = "word"
+    __table_args__ = (Index("word_key", "key"), {"sqlite_with_rowid": False})  # as SQLAlchemy reads it
+    word: str = Field(primary_key=True)
+    key: str
 
 
 class DraftRow(NodeRow, table=True):

@@ -63,6 +63,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "keystore": 30,
         "engine": 40,
         "migrations": 45,
+        "lexicon": 42,
         "worklist": 42,
         "directory": 71,
         "ledger": 60,
@@ -165,7 +166,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
 _NODE_SQL: Final = frozenset(
     f"hwc_node.{room}"
     for room in "tables engine migrations ledger membership store outbox erasing questioning inbox standing courier"
-    " checkup finding overview drafts reporting worklist".split()
+    " checkup finding overview drafts reporting worklist lexicon".split()
 )
 _HUB_SQL: Final = frozenset({"hub_server.tables", "hub_server.database", "hub_server.migrations"})
 _EVERYWHERE: Final = frozenset({"sync_protocol.*", "hwc_node.*", "hub_server.*"})

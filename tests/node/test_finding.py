@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hwc_node import finding, names
+from hwc_node import erasing, finding, lexicon, names
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.store import Store
 from sync_protocol import documents
@@ -162,6 +162,8 @@ def test_an_upgrade_finds_those_who_were_here_before(home: Home) -> None:
             for later in (
                 "TABLE patient_word",
                 "TABLE draft",
+                "TABLE word",
+                "INDEX change_oldest",
                 "TABLE referral_work",
                 "TABLE follow_up_work",
                 "TABLE patient_work",
@@ -173,6 +175,34 @@ def test_an_upgrade_finds_those_who_were_here_before(home: Home) -> None:
     with home.open() as store:
         assert [one.patient for one in finding.find(store, "lakshmi")] == [name]
         assert [one.patient for one in finding.find(store, "9845012345")] == [name]
+
+
+digits = st.text(alphabet="0149", min_size=4, max_size=16)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(st.lists(digits, max_size=12), digits, st.sampled_from(["", "0", "91", "0091"]))
+def test_numbers_are_looked_up_as_if_each_were_compared(
+    store: Store, stored: list[str], typed: str, dialled: str
+) -> None:
+    for number in stored:
+        register(store, {"name": "Asha", "phone": number})
+    with begin_read(store.engine) as connection:
+        every = [str(word) for (word,) in connection.exec_driver_sql("SELECT word FROM word") if word[0].isdigit()]
+        for number in (typed, dialled + typed, *(one[-6:] for one in stored if len(one) > 6)):
+            wanted = {word for word in every if lexicon.says(word, number)}
+            assert set(lexicon.numbers(connection, number)) == wanted
+
+
+def test_a_word_that_was_an_erased_patients_alone_is_gone(store: Store, people: dict[PatientId, str]) -> None:
+    (erased,) = [patient for patient, who in people.items() if who == "suresh"]
+    with begin_write(store.engine) as connection:
+        erasing.obey(connection, erased, NOW_MS)
+        words = {str(word) for (word,) in connection.exec_driver_sql("SELECT word FROM word")}
+        held = {str(word) for (word,) in connection.exec_driver_sql("SELECT word FROM patient_word")}
+    assert words == held
+    assert names.sounds("Suresh")[0] not in words
+    assert names.sounds("Kumar")[0] in words
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

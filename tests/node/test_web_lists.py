@@ -103,7 +103,7 @@ def test_each_state_has_its_words_and_its_sign(centre: Centre, window: CentreWin
     centre.premises.syncing = Syncing(running=False)
     assert line(window) == ("failed", "✕ The last sync failed (E_BAD_SIGNATURE) · next try in 1 minute")
     centre.premises.syncing = Syncing()
-    assert line(window) == ("syncing", "⟳ Syncing: 25 % done · 2 changes to go")
+    assert line(window) == ("syncing", "⟳ Syncing: 25 % done · 2 changes wait to be sent")
     centre.premises.syncing = None
     centre.clock.now_ms += 13 * HOUR_MS
     window = centre.window_of()
