@@ -41,8 +41,9 @@ BUSY_TIMEOUT_MS: Final = 10_000  # a writer holds its lock for some milliseconds
 OPEN_BUSY_TIMEOUT_MS: Final = 1_000  # while opening, where SQLite sometimes gives up at once, we try again ourselves
 OPEN_TRIES: Final = 10
 OPEN_PAUSE_S: Final = 0.1
-POOL_CONNECTIONS: Final = 4  # one writer at a time, and a few readers; each costs up to 8 MB of page cache
-POOL_EXTRA: Final = 12  # the local pages' threads at their busiest
+POOL_CONNECTIONS: Final = 4  # one writer at a time, and a few readers
+CACHE_KIB: Final = 2_048  # pages that each of them holds: enough for what one page or one save reads
+POOL_EXTRA: Final = 6  # the local pages' threads at their busiest, and the sync
 WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024  # what a long write leaves of the log's file after the next checkpoint
 REPLACE_TIMEOUT_S: Final = 600.0  # a gigabyte on a slow card
 REPLACE_PAGES: Final = 2_000  # a step of some 8 MB, after which the time is looked at
@@ -274,7 +275,7 @@ def _prepare(connection: Any, key: bytes) -> None:
             next_step="Choose a folder on a local disk with HWC_HOME.",
         )
     run("PRAGMA synchronous = FULL")  # nothing is called saved before it survives a power cut
-    run("PRAGMA cache_size = -2048")
+    run(f"PRAGMA cache_size = -{CACHE_KIB}")
     run("PRAGMA temp_store = MEMORY")  # temporary files would not be encrypted
     run("PRAGMA secure_delete = ON")
     run("PRAGMA foreign_keys = ON")  # records refer softly (DESIGN §3); what a table does declare shall hold

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
@@ -31,6 +32,7 @@ _MOST_ALIKE: Final = 200  # words: bounds what is looked up
 _NEAR_PATIENTS: Final = 500  # by their words, who are then told apart by single letters
 HIDDEN: Final = "SELECT patient FROM record WHERE +kind = 'patient' AND hidden AND patient IN ({})"
 """The plus keeps SQLite from going through all patients for some of them."""
+_SOUNDS: Final[WeakKeyDictionary[Store, lexicon.Sounds]] = WeakKeyDictionary()
 _LAST_VISITS: Final = (
     "SELECT patient, max(at_ms) FROM record INDEXED BY record_patient"
     " WHERE at_ms IS NOT NULL AND patient IN ({}) GROUP BY patient"
@@ -80,26 +82,27 @@ def nearest(store: Store, typed: str, most: int = MOST_FOUND) -> list[Near]:
         numbers = [lexicon.numbers(connection, number)] if number else []
         found = _with_all(connection, [*(lexicon.near(connection, one) for one in sounds), *numbers])
         if sounds and len(found) < most:
-            found = _with_all(connection, [*(_alike(connection, one) for one in sounds), *numbers])
+            every = _sounds(store).all(connection)
+            found = _with_all(connection, [*(_alike(connection, every, one) for one in sounds), *numbers])
         if letters:
             found = _with_letters(connection, found[:_NEAR_PATIENTS], letters)
         hidden = _hidden(connection, _ids(found))
     return [one for one in found if one.patient not in hidden][:most]
 
 
-def _alike(connection: Connection, sound: str) -> lexicon.Scores:
+def _alike(connection: Connection, sounds: Sequence[str], sound: str) -> lexicon.Scores:
     """The words that are near to a sound in their letters, the nearest of them; beside those that `lexicon.near` gives."""
-    best: list[tuple[str, float]] = []
-    for words in lexicon.all_words(connection):
-        scored = process.extract(
-            sound, words, scorer=JaroWinkler.normalized_similarity, limit=_MOST_ALIKE, score_cutoff=NEAR
-        )
-        best += [(word, float(score)) for word, score, _ in scored]
-    best.sort(key=lambda one: (-one[1], one[0]))
-    found = dict(best[:_MOST_ALIKE])
+    scored = process.extract(
+        sound, sounds, scorer=JaroWinkler.normalized_similarity, limit=_MOST_ALIKE, score_cutoff=NEAR
+    )
+    found = {word: float(score) for word, score, _ in scored}
     for word, score in lexicon.near(connection, sound).items():
         found[word] = max(found.get(word, 0.0), score)
     return found | ({sound: 1.0} if sound in found else {})
+
+
+def _sounds(store: Store) -> lexicon.Sounds:
+    return _SOUNDS.setdefault(store, lexicon.Sounds())
 
 
 def _ids(found: Sequence[Near]) -> list[PatientId]:

@@ -1,12 +1,13 @@
 """The words by which patients are found, each once, with what it is looked up by; and whose they are.
 
 A word is a sound of a name, or a number's digits (`names`). A sound is looked up by its beginning and by its key, a
-number by its beginning and by its end, each in an index. What is only alike to a sound has none: for that `all_words`
-gives every word, some at a time, so that memory stays what it is. It refuses to know who is shown.
+number by its beginning and by its end, each in an index. What is only alike to a sound has none: for that `Sounds` keeps
+them all in memory (some thousand, half a megabyte), and reads only those that came since. It refuses to know who is shown.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -18,7 +19,8 @@ from sync_protocol.change import PatientId
 BEGUN: Final = 0.95  # a stored word that begins with what was typed
 SAME_KEY: Final = 0.97  # other vowels, the same consonants
 LEAST_BEGUN: Final = 2
-_WORDS_A_READ: Final = 4_000
+_STATE: Final = "SELECT (SELECT coalesce(max(id), 0) FROM word), (SELECT count(*) FROM erased_patient)"
+"""Words only come, each under a higher id, until a patient is erased."""
 _LAST: Final = "\U0010ffff"
 _PHONE: Final = names.PHONE_DIGITS
 _DIALLED: Final = ("0091", "91", "0")  # before a number of this country
@@ -94,11 +96,25 @@ def says(word: str, number: str) -> bool:
     )
 
 
-def all_words(connection: Connection) -> Iterable[list[str]]:
-    """Every word that is no number, some at a time."""
-    rows = connection.exec_driver_sql("SELECT word FROM word WHERE word >= 'a'")
-    while part := rows.fetchmany(_WORDS_A_READ):
-        yield _words(part)
+class Sounds:
+    """Every sound that is stored. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._held: tuple[int, int, tuple[str, ...]] = (0, 0, ())  # replaced as a whole
+        self._reading = threading.Lock()
+
+    def all(self, connection: Connection) -> tuple[str, ...]:
+        """As they are in this transaction, or a little later."""
+        newest, erased = connection.exec_driver_sql(_STATE).one()
+        upto, gone, sounds = self._held
+        if erased == gone and newest <= upto:
+            return sounds
+        with self._reading:
+            upto, gone, sounds = self._held if erased == self._held[1] else (0, erased, ())
+            rows = connection.exec_driver_sql("SELECT word FROM word WHERE id > ? AND word >= 'a'", (upto,))
+            sounds += tuple(_words(rows))
+            self._held = (max(newest, upto), gone, sounds)
+        return sounds
 
 
 def patients_with(connection: Connection, letter: str) -> set[PatientId]:

@@ -135,6 +135,10 @@ class Store:
     def close(self) -> None:
         self.engine.dispose()
 
+    def rest(self) -> None:
+        """Close the connections that nobody uses, with what they hold in memory; the next use opens them again."""
+        self.engine.dispose()
+
     def __enter__(self) -> Store:
         return self
 

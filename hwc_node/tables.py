@@ -119,11 +119,13 @@ class PatientWordRow(NodeRow, table=True):
 
 
 class WordRow(NodeRow, table=True):
-    """A word of any patient. key: what it is looked up by beside its beginning (`lexicon.key_of`)."""
+    """A word of any patient. id: a later word has a higher one, never one that was another's. key: what it is looked up
+    by beside its beginning (`lexicon.key_of`)."""
 
     __tablename__ = "word"
-    __table_args__ = (Index("word_key", "key"), {"sqlite_with_rowid": False})  # as SQLAlchemy reads it
-    word: str = Field(primary_key=True)
+    __table_args__ = (Index("word_key", "key"), {"sqlite_autoincrement": True})
+    id: int = Field(primary_key=True)
+    word: str = Field(unique=True)
     key: str
 
 

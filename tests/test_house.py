@@ -186,6 +186,7 @@ DOORS: Final[dict[str, frozenset[str]]] = {
     "fpdf": frozenset({"hwc_node.printing"}),
     "platformdirs": frozenset({"hwc_node.config", "hub_server.config"}),
     "fastapi": _HTTP_SERVED,
+    "anyio": frozenset({"hwc_node.cli"}),
     "starlette": _HTTP_SERVED,
     "uvicorn": frozenset({"hwc_node.web", "hwc_node.cli", "hub_server.cli", "hub_server.app"}),
     "prometheus_client": frozenset({"hub_server.app"}),
@@ -213,6 +214,7 @@ DOORS: Final[dict[str, frozenset[str]]] = {
 COMES_WITH: Final = {
     "sqlalchemy": "sqlmodel",
     "starlette": "fastapi",
+    "anyio": "fastapi",
     "fpdf": "fpdf2",
     "markupsafe": "jinja2",
 }  # what is imported -> what declares it

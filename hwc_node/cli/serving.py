@@ -8,6 +8,7 @@ waits for a slow answer is left, since what it has is kept and what it lacks com
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import fcntl
 import logging
@@ -16,13 +17,15 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Any, Final
 
 import structlog
 import uvicorn
+from anyio import to_thread
 
 from hwc_node import keystore, lan, local_ca, outbox, sync, web
 from hwc_node.cli import console, opening
@@ -37,6 +40,10 @@ from sync_protocol.errors import OurFault
 
 GRACE_S: Final = 3  # a page that is being read when the program is told to stop may end
 LAST_EXCHANGE_S: Final = 5.0  # an exchange on the way may end; what is cut is repeated, so leaving it loses nothing
+THREADS: Final = 8  # pages that are made at a time: a centre's people, and a database's cache for each
+ARENAS: Final = 2
+LARGE_BYTES: Final = 1024 * 1024
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of glibc's malloc.h
 TICK_S: Final = 0.1  # how soon a signal is seen, as by the servers themselves
 SYNC_TURN_S: Final = 900.0  # one turn of the background sync; what is left is the next turn's
 
@@ -48,6 +55,7 @@ def serve(host: str | None, port: int | None, https_port: int | None, *, locked:
     """
     flags = {"host": host, "port": port, "https_port": https_port}
     config = opening.configured(**flags)
+    trim = _share_memory()
     with ExitStack() as closing:
         at = closing.enter_context(opening.desk(**flags)) if not locked else None
         if locked:
@@ -56,7 +64,7 @@ def serve(host: str | None, port: int | None, https_port: int | None, *, locked:
         listener = closing.enter_context(_listening(config.host, config.port, "--port"))
         background = _Background(config)
         closing.callback(background.close)
-        premises = Premises(config, background.open, opening.now_ms, port=listener.getsockname()[1])
+        premises = Premises(config, background.open, opening.now_ms, port=listener.getsockname()[1], trim=trim)
         encrypted = _encrypted(closing, premises)
         names = ("*",) if config.behind_tls_proxy else ()  # the proxy's name, which it vouches for by its certificate
         app = web.make_app(premises, names)
@@ -77,6 +85,17 @@ def serve(host: str | None, port: int | None, https_port: int | None, *, locked:
     if not ended:  # a thread waits for a slow answer; everything it had is kept, and the next sync repeats the rest
         console.flush()
         os._exit(console.Status.DONE)
+
+
+def _share_memory() -> Callable[[], object]:
+    """Threads share what was freed, and what was large is given back at once: else each keeps some MB of its own, which a
+    laptop of 1 GB has better uses for. What gives back the rest."""
+    with suppress(OSError, AttributeError):  # glibc alone has these
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_ARENA_MAX, ARENAS)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+        return partial(libc.malloc_trim, 0)
+    return lambda: None
 
 
 def _encrypted(closing: ExitStack, premises: Premises) -> Encrypted | None:
@@ -224,6 +243,7 @@ class Servers:
         asyncio.run(self._run())
 
     async def _run(self) -> None:
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
         beside = asyncio.create_task(self._run_secure()) if self._secure is not None else None
         await self._plain.serve([self._listener])
         if beside is not None:

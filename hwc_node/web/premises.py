@@ -62,6 +62,7 @@ class Premises:
     https: Https | None = None
     sessions: Sessions = field(init=False)
     patience: Patience = field(default_factory=Patience)
+    trim: Callable[[], object] = lambda: None  # gives freed memory back to the system
     _unlocking: threading.Lock = field(default_factory=threading.Lock)
     _slots_changed_ns: int = -1
 
@@ -82,6 +83,7 @@ class Premises:
         if not self._unlocking.acquire(timeout=UNLOCK_PATIENCE_S):
             raise OurFault(N_("Somebody else is unlocking at this moment. Try again."), code="E_BUSY")
         try:
+            self.give_back()
             unlocked = keystore.unlock(self.config.slots_path, passphrase, name or None)
             if self.store is None:
                 self.store = self.opening(unlocked.key)
@@ -93,6 +95,12 @@ class Premises:
         self.patience.succeeded(known)
         person, name, slot = unlocked.person, unlocked.slot.name or "", unlocked.slot.slot_id
         return unlocked, self.sessions.begin(person, name, slot, encrypted=encrypted)
+
+    def give_back(self) -> None:
+        """Before memory is needed: what the database's connections hold for pages to come goes back."""
+        if self.store is not None:
+            self.store.rest()
+        self.trim()
 
     def session(self, token: str, *, encrypted: bool = False, used: bool = True) -> Session | None:
         """The session of a token. Whoever's key slot was removed meanwhile is out."""

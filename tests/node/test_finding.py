@@ -194,6 +194,26 @@ def test_numbers_are_looked_up_as_if_each_were_compared(
             assert set(lexicon.numbers(connection, number)) == wanted
 
 
+def test_the_sounds_in_memory_are_those_that_are_stored(store: Store, people: dict[PatientId, str]) -> None:
+    def stored() -> set[str]:
+        with begin_read(store.engine) as connection:
+            return {str(word) for (word,) in connection.exec_driver_sql("SELECT word FROM word WHERE word >= 'a'")}
+
+    def held() -> list[str]:
+        with begin_read(store.engine) as connection:
+            return list(sounds.all(connection))
+
+    sounds = lexicon.Sounds()
+    assert set(held()) == stored()
+    register(store, {"name": "Vishwanath Laxmi"})
+    assert set(held()) == stored()
+    (erased,) = [patient for patient, who in people.items() if who == "mohammad"]
+    with begin_write(store.engine) as connection:
+        erasing.obey(connection, erased, NOW_MS)
+    assert set(held()) == stored()
+    assert len(held()) == len(set(held()))
+
+
 def test_a_word_that_was_an_erased_patients_alone_is_gone(store: Store, people: dict[PatientId, str]) -> None:
     (erased,) = [patient for patient, who in people.items() if who == "suresh"]
     with begin_write(store.engine) as connection:

@@ -16,7 +16,9 @@ WORDS_A_READ = 2_000
 
 
 def upgrade() -> None:
-    op.execute("CREATE TABLE word (word TEXT NOT NULL PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID")
+    op.execute(
+        "CREATE TABLE word (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, word TEXT NOT NULL UNIQUE, key TEXT NOT NULL)"
+    )
     op.execute("CREATE INDEX word_key ON word (key)")
     op.execute("CREATE INDEX change_oldest ON change (hlc) WHERE position IS NULL AND state = 0")
     connection, last = op.get_bind(), ""
