@@ -191,7 +191,7 @@ def make_app(hub: Hub) -> FastAPI:
         counted=metrics.signed_in,
         claim_lapse_ms=hub.claim_lapse_ms,
     )
-    app.add_middleware(guards.Guard, broken=web.broken, apart=API, hosts=("*",) if hub.secure else ())
+    guards.add(app, web.broken, API, ("*",) if hub.secure else ())
     app.add_middleware(_Counting, metrics=metrics, limit_s=hub.max_request_s)
     return app
 

@@ -247,6 +247,7 @@ class Line:
     answered_ms: int | None = None
     due: str = ""
     referred: bool = False
+    specialty: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +300,7 @@ def alarms(store: Store, now_ms: int) -> list[Line]:
     """Emergencies that the hub has not received ten minutes after they were saved: somebody phones."""
     with begin_read(store.engine) as connection:
         rows = connection.exec_driver_sql(
-            "SELECT referral, patient, saved_ms FROM referral_work WHERE section = ? AND urgency = 0"
+            "SELECT referral, patient, saved_ms, specialty FROM referral_work WHERE section = ? AND urgency = 0"
             " AND received_ms IS NULL AND saved_ms <= ? ORDER BY saved_ms LIMIT ?",
             (worklist.WAITING, now_ms - EMERGENCY_WAITS_MS, PAGE_ROWS),
         ).fetchall()
@@ -312,8 +313,9 @@ def alarms(store: Store, now_ms: int) -> list[Line]:
             {},
             saved_ms=saved_ms,
             urgency=0,
+            specialty=specialty,
         )
-        for name, patient, saved_ms in rows
+        for name, patient, saved_ms, specialty in rows
     ]
 
 

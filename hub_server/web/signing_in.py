@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from hub_server import sign_in
-from hub_server.web import drawing, faults
+from hub_server.web import drawing, faults, guards
 from hub_server.web.cookies import LANGUAGE, PENDING, SESSION, YEAR_S
 from hub_server.web.desk import (
     RANDOM_BYTES,
@@ -38,7 +38,6 @@ from sync_protocol.pages.language import said
 CODE: Final = "/sign-in/code"
 SET_UP: Final = "/sign-in/set-up"
 CHANGE: Final = "/password"
-MAX_PATH_CHARS: Final = 200
 
 router = APIRouter()
 
@@ -225,9 +224,7 @@ def change(desk: AnyoneChanging, form: Posted) -> Response:
 
 @router.post("/language")
 def choose_language(request: Request, form: Sent) -> Response:
-    path = form.value("to")
-    inside = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isascii() and path.isprintable()
-    response = RedirectResponse(path if inside and len(path) < MAX_PATH_CHARS else "/", 303)
+    response = RedirectResponse(guards.page_at(request, form.value("to")), 303)
     if (code := form.value("language")) in language.LANGUAGES:
         place_of(request).cookies.set(response, LANGUAGE, code, YEAR_S)
     return response

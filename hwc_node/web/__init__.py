@@ -75,7 +75,7 @@ def make_app(premises: Premises, hosts: Sequence[str] = ()) -> FastAPI:
             "id_text": id_text,
         },
     )
-    app.add_middleware(guards.Guard, hosts=hosts)
+    guards.add(app, _broken, hosts)
     app.add_api_route("/static/{digest}/{name}", guards.asset, methods=["GET"])
     app.add_api_route("/healthz", _alive, methods=["GET"])
     for part in PARTS:
@@ -83,7 +83,6 @@ def make_app(premises: Premises, hosts: Sequence[str] = ()) -> FastAPI:
     app.add_exception_handler(NotIn, _to_the_lock_screen)
     app.add_exception_handler(HealthSyncError, _refused)
     app.add_exception_handler(HTTPException, _not_there)
-    app.add_exception_handler(Exception, _broken)
     return app
 
 

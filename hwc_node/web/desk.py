@@ -20,7 +20,7 @@ from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from hwc_node import drafts, overview
+from hwc_node import directory, drafts, overview
 from hwc_node.clinic import Clinic
 from hwc_node.store import Store
 from hwc_node.visiting import Visiting
@@ -95,7 +95,7 @@ class Desk:
             "nonce": self.request.state.nonce,
             "path": self.place,
             "own_facility": self.store.membership.facility,
-            "duty_phone": "",
+            "contact_of": lambda specialty: directory.duty_contact(self.store, specialty),
             "now_ms": now_ms,
             "errors": getattr(values.get("form"), "errors", {}),
             "counts": overview.counts(self.store, self.today.isoformat()),

@@ -17,7 +17,6 @@ from sync_protocol.pages.forms import Form
 BACK_COOKIE: Final = "back"
 YEAR_S: Final = 365 * 86_400
 BACK_S: Final = 24 * 3600
-MAX_PATH_CHARS: Final = 200
 
 router = APIRouter()
 Sent = Annotated[Form, Depends(guards.form_of)]
@@ -26,7 +25,7 @@ Sent = Annotated[Form, Depends(guards.form_of)]
 def remember_way_back(response: Response, request: Request) -> None:
     """Where to go on after unlocking. Paths hold ids, never anything of a patient."""
     path = str(request.url.path)
-    if len(path) <= MAX_PATH_CHARS and path not in (HOME, LOCK_SCREEN, "/lock"):
+    if len(path) <= guards.MAX_PATH_CHARS and path not in (HOME, LOCK_SCREEN, "/lock"):
         response.set_cookie(BACK_COOKIE, path, max_age=BACK_S, httponly=True, samesite="strict")
 
 
@@ -78,13 +77,7 @@ async def unlock(request: Request, form: Sent) -> Response:
 
 
 def _back(request: Request) -> str:
-    return _inside(request.cookies.get(BACK_COOKIE, HOME))
-
-
-def _inside(path: str) -> str:
-    """The path, if it is one of these pages: no address of elsewhere."""
-    inside = path.startswith("/") and not path.startswith(("//", "/\\")) and len(path) <= MAX_PATH_CHARS
-    return path if inside and path.isascii() and path.isprintable() else HOME
+    return guards.page_at(request, request.cookies.get(BACK_COOKIE, HOME))
 
 
 @router.post("/lock")
@@ -96,7 +89,7 @@ def lock(request: Request, _form: Posted) -> Response:
 @router.post("/language")
 def choose_language(request: Request, form: Sent) -> Response:
     """Not a secret and not a patient's: it needs nobody to be in."""
-    response = RedirectResponse(_inside(form.value("to")), 303)
+    response = RedirectResponse(guards.page_at(request, form.value("to")), 303)
     if (code := form.value("language")) in language.LANGUAGES:
         response.set_cookie(LANGUAGE_COOKIE, code, max_age=YEAR_S, samesite="strict", httponly=True)
     return response

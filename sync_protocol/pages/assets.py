@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Final
 
 from sync_protocol.errors import OurFault
+from sync_protocol.pages.guarding import KEPT_FOR_GOOD
 
 NAMES: Final = {
     "pages.css": "text/css; charset=utf-8",
@@ -61,3 +62,14 @@ def address(name: str) -> str:
 def at(path: str) -> Asset | None:
     """The asset at a path of the server, None where there is none."""
     return next((one for one in assets().values() if one.address == path), None)
+
+
+def answer(path: str, accepted: str) -> tuple[int, bytes, dict[str, str]]:
+    """(status, body, headers) for a path of the server. accepted: the request's Accept-Encoding."""
+    found = at(path)
+    if found is None:
+        return 404, b"not found\n", {"content-type": "text/plain; charset=utf-8"}
+    headers = {"content-type": found.media_type, "cache-control": KEPT_FOR_GOOD, "vary": "accept-encoding"}
+    if "gzip" in accepted:
+        return 200, found.zipped, headers | {"content-encoding": "gzip"}
+    return 200, found.body, headers

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.routing import APIRoute
 
-from hwc_node import keystore, standing
+from hwc_node import keystore, overview, standing
 from sync_protocol.documents import id_text
 from tests.node.enrolled_home import PASSPHRASE, PERSON_NAME, fresh_id
 from tests.node.paged_centre import SECOND_NAME, SECOND_PASSPHRASE, Centre
@@ -174,3 +174,42 @@ def test_a_form_too_large_is_refused(centre: Centre) -> None:
     assert answer.status_code == 413
     many = {f"f{number}": "x" for number in range(1_000)}
     assert window.post("/find", {**many, "csrf": window.csrf}).status_code == 413
+
+
+def test_another_sites_form_is_refused_and_a_browser_that_says_nothing_is_not(centre: Centre) -> None:
+    window = centre.window_of()
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 303), ("none", 303)):
+        answer = window.client.post("/language", data={"language": "en"}, headers={"sec-fetch-site": site})
+        assert answer.status_code == status, site
+    assert window.post("/language", {"language": "en"}).status_code == 303
+    assert window.client.get("/today", headers={"sec-fetch-site": "cross-site"}).status_code == 200
+
+
+def test_a_page_that_fails_is_told_without_its_text_and_guarded_like_any(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = centre.window_of()
+
+    def fails(*_: object) -> object:
+        raise RuntimeError("Lakshmi Devi has a fever")
+
+    monkeypatch.setattr(overview, "visits", fails)
+    answer = window.get("/today")
+    assert answer.status_code == 500
+    assert "[E_BUG]" in answer.text
+    assert "Lakshmi" not in answer.text
+    assert all(name in answer.headers for name in GUARDS)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_choosing_a_language_leads_back_to_a_page_that_there_is(centre: Centre) -> None:
+    window = centre.window_of()
+    name = id_text(fresh_id())
+    for at, back in (
+        ("/today", "/today"),
+        (f"/referrals/{name}/message", f"/referrals/{name}"),
+        ("/find", "/"),
+        ("/draft/drop", "/"),
+        ("/nothing/here", "/"),
+    ):
+        assert window.post("/language", {"language": "hi", "to": at}).headers["location"] == back

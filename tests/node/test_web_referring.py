@@ -197,7 +197,12 @@ def test_an_emergency_that_the_hub_has_not_received_after_ten_minutes_tells_to_p
     assert "Phone" not in window.shown(path)
     centre.clock.now_ms += 1
     assert "Phone now" in window.shown(path)
+    assert "No number to call is known here" in window.shown(path)
     assert "1 emergency has not reached the hub" in window.shown("/")
+    contacts = {"duty_contacts/any": {"present": True, "details": {"name": "Control room", "phone": "0821 242 1234"}}}
+    arrive(centre.store, "facility", {"name": "Rampur", **contacts}, 90, origin=Writer.HUB)
+    for page in (path, "/"):
+        assert "Call Control room: 0821 242 1234" in window.shown(page)
     assert "Phone now" not in window.shown(calm)
     for kept in centre.records("referral"):
         give_positions(centre.store, kept.key, 10)
