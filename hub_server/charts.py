@@ -379,11 +379,7 @@ def conflicts(store: Store, actor: str, now_ms: int, facility: str | None = None
         with store.database.transaction() as connection:
             key = RecordKey(kind, RecordId(bytes(name)))
             record = store.record(connection, feed, PatientId(bytes(patient)), key)
-            found = [] if record is None else [(record, *pair) for pair in record.conflicts().items()]
-            opened = [
-                Conflict(feed, one, field, shown, _authors(connection, store, feed, shown))
-                for one, field, shown in found
-            ]
+            opened = _fields_in_conflict(connection, store, feed, record)
         yield from opened
 
 
@@ -391,7 +387,7 @@ def find_conflict(store: Store, actor: str, name: str, now_ms: int) -> Conflict:
     """The field that ``kind/uuid/field`` names. Raises InvalidValue (``E_BAD_ID``, ``E_NO_CONFLICT``)."""
     key, field = exports.parse_conflict_id(name)
     with store.database.transaction() as connection:
-        feed, _ = _place(connection, key)
+        feed, _ = place_of_conflict(connection, key)
         audit.note(connection, actor, "read conflict", feed, key.record, now_ms)
     with store.database.transaction() as connection:
         return conflict_in(connection, store, key, field)
@@ -399,7 +395,7 @@ def find_conflict(store: Store, actor: str, name: str, now_ms: int) -> Conflict:
 
 def conflict_in(connection: Connection, store: Store, key: RecordKey, field: str, *, hold: bool = False) -> Conflict:
     """The same for a verb that notes itself. hold: nothing of this patient is admitted until the commit."""
-    feed, patient = _place(connection, key)
+    feed, patient = place_of_conflict(connection, key)
     if hold:
         connection.execute("SELECT 1 FROM patient WHERE patient = %s FOR UPDATE", (patient,))
     record = store.record(connection, feed, patient, key)
@@ -409,7 +405,30 @@ def conflict_in(connection: Connection, store: Store, key: RecordKey, field: str
     return Conflict(feed, record, field, shown, _authors(connection, store, feed, shown))
 
 
-def _place(connection: Connection, key: RecordKey) -> tuple[FacilityCode, PatientId]:
+def conflicts_of(store: Store, actor: str, key: RecordKey, now_ms: int) -> list[Conflict]:
+    """All fields of a record that are in conflict. Raises InvalidValue (``E_NO_CONFLICT``)."""
+    with store.database.transaction() as connection:
+        feed, _ = place_of_conflict(connection, key)
+        audit.note(connection, actor, "read conflict", feed, key.record, now_ms)
+    with store.database.transaction() as connection:
+        feed, patient = place_of_conflict(connection, key)
+        record = store.record(connection, feed, patient, key)
+        return _fields_in_conflict(connection, store, feed, record)
+
+
+def _fields_in_conflict(
+    connection: Connection, store: Store, feed: FacilityCode, record: Record | None
+) -> list[Conflict]:
+    found = record.conflicts() if record is not None else {}
+    return [
+        Conflict(feed, record, field, shown, _authors(connection, store, feed, shown))
+        for field, shown in found.items()
+        if record is not None
+    ]
+
+
+def place_of_conflict(connection: Connection, key: RecordKey) -> tuple[FacilityCode, PatientId]:
+    """The feed that a record with a conflict is read from, and whose it is. Raises InvalidValue (``E_NO_CONFLICT``)."""
     row = connection.execute(
         "SELECT c.facility, c.patient FROM conflicted c JOIN patient p ON p.patient = c.patient"
         " WHERE c.record = %s AND c.kind = %s ORDER BY c.facility = p.facility DESC LIMIT 1",

@@ -3,10 +3,10 @@
 Six jobs run at the start and then four times a day: drop the sealed bytes of segments admitted long ago, and the
 databases that a restore set aside long ago; erase the patients whose erasure was held until a day that has come; drop
 the sessions that are over and the tries to sign in that are forgotten; drop what doctors left behind (claims that
-lapsed, drafts, duty that is over, reviewed openings); and keep the log of the hub's own PostgreSQL within its bound. A
-seventh looks each minute whether centres are to be told something of themselves. All work in small commits, also on
-several hubs at once. A job that fails is logged by
-APScheduler, and tried again at its time.
+lapsed, drafts, duty that is over, reviewed openings); and keep the log of the hub's own PostgreSQL within its bound.
+Two more look each minute whether centres are to be told something of themselves, and which days are to be counted. All
+work in small commits, also on several hubs at once. A job that fails is logged by APScheduler, and tried again at its
+time.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]  # it brings no types
 
-from hub_server import backup, claim_locks, directory, drafts, duty, erasure, glass, registry, sign_in
+from hub_server import backup, claim_locks, directory, drafts, duty, erasure, glass, registry, sign_in, tallies
 from hub_server.pg_programs import bound_log
 from hub_server.store import Store
 
 EVERY_HOURS: Final = 6
-TELL_EVERY_S: Final = 60  # looking costs one probe of an empty index
+LOOK_EVERY_S: Final = 60  # looking costs one probe of an empty index
 
 log = structlog.get_logger("hub.scheduler")
 
@@ -57,9 +57,10 @@ class Clockwork:
                 coalesce=True,
                 misfire_grace_time=None,
             )
-        self._scheduler.add_job(
-            self.tell_centres, "interval", seconds=TELL_EVERY_S, max_instances=1, coalesce=True, misfire_grace_time=None
-        )
+        for job in (self.tell_centres, self.count_days):
+            self._scheduler.add_job(
+                job, "interval", seconds=LOOK_EVERY_S, max_instances=1, coalesce=True, misfire_grace_time=None
+            )
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -79,6 +80,10 @@ class Clockwork:
         if told:
             log.info("centres_told", centres=told)
         return told
+
+    def count_days(self) -> int:
+        """Returns how many centres' days were counted anew."""
+        return tallies.settle(self._store.database)
 
     def drop_sealed(self) -> int:
         """Returns how many segments lost their sealed bytes now."""

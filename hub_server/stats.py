@@ -6,6 +6,7 @@ condition. Days are those of India Standard Time. A median or a 90th percentile 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -13,7 +14,8 @@ from enum import Enum
 from typing import Any, Final
 
 from hub_server.database import Connection
-from hub_server.tallies import COUNTS, DISTRICT, INDIA, STATE, Tally, day_of, tally_of
+from hub_server.people import Person
+from hub_server.tallies import COUNTS, DISTRICT, INDIA, NOW, STATE, Tally, begins_ms, day_of, of_list, of_map, tally_of
 
 LAST_DAY: Final = 1 << 30  # beyond any
 
@@ -78,7 +80,7 @@ def page(connection: Connection, by: By, wanted: Wanted, limit: int | None = Non
     source = _source(by, wanted)
     there = f"SELECT {_KEY[by]}, l.consultations, l.consultations + l.referrals {source} AND {_PERIOD}"
     if by is not By.DAY:
-        there += f" UNION ALL SELECT {_KEY[by]}, 0, l.open {source} AND l.open > 0"
+        there += f" UNION ALL SELECT {_KEY[by]}, 0, l.open {source} AND l.day = {NOW} AND l.open > 0"
     order = "k::int DESC" if by is By.DAY else "sum(c) DESC, s, t, k"
     found = connection.execute(
         f"SELECT s, t, k, count(*) OVER () FROM ({there}) AS l (s, t, k, c, n) GROUP BY s, t, k HAVING sum(n) > 0"
@@ -97,8 +99,7 @@ def whole(connection: Connection, wanted: Wanted) -> Row:
     for one in days.values():
         everything.add(one)
     waiting = connection.execute(
-        f"SELECT coalesce(sum(l.open), 0), min(l.oldest_ms) {_source(By.DAY, wanted)} AND l.open > 0".encode(),
-        _asked(wanted),
+        f"SELECT l.open, l.oldest_ms {_source(By.DAY, wanted)} AND l.day = {NOW}".encode(), _asked(wanted)
     ).fetchone()
     everything.open, everything.oldest_ms = waiting or (0, None)
     return _row(By.STATE, ("", "", ""), everything)
@@ -110,12 +111,76 @@ def rows(connection: Connection, by: By, since_ms: int = 0) -> list[Row]:
     return sorted(found, key=lambda row: row.name)
 
 
-def totals(connection: Connection) -> dict[str, int]:
-    """State → consultations since the beginning."""
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """A state's numbers, as far as they are plain sums. open: that wait now, whenever they came."""
+
+    consultations: int = 0
+    referrals: int = 0
+    answered: int = 0
+    within_day: int = 0
+    open: int = 0
+
+
+def by_state(connection: Connection, wanted: Wanted) -> dict[str, Sums]:
+    """State, as it is written → its sums, of those that have something. For years as for a day: one row a state is read."""
     found = connection.execute(
-        "SELECT state, sum(consultations) FROM place_day WHERE level = %s GROUP BY state", (STATE,)
+        "SELECT state, coalesce(sum(consultations) FILTER (WHERE here), 0), coalesce(sum(referrals) FILTER (WHERE here), 0),"
+        " coalesce(sum(answered) FILTER (WHERE here), 0), coalesce(sum(within_day) FILTER (WHERE here), 0),"
+        " coalesce(sum(open) FILTER (WHERE day = %(now)s), 0)"
+        " FROM (SELECT *, day BETWEEN %(first)s AND %(last)s AS here FROM place_day WHERE level = %(level)s) AS l"
+        " GROUP BY state",
+        _asked(wanted) | {"level": STATE, "now": NOW},
     ).fetchall()
-    return {str(state): int(consultations) for state, consultations in found}
+    sums = {str(state): Sums(*(int(one) for one in row)) for state, *row in found}
+    return {state: one for state, one in sums.items() if one.consultations or one.referrals or one.open}
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDay:
+    """What one doctor did on a day. answered: replies and corrections. asked: messages to centres."""
+
+    day: int
+    claimed: int
+    answered: int
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """One doctor's own numbers. days: the latest first. waits_ms: of each first answer, since the hub had the referral."""
+
+    days: tuple[OwnDay, ...]
+    waits_ms: tuple[int, ...]
+
+
+def of_doctor(connection: Connection, doctor: Person, wanted: Wanted) -> Own:
+    """What the audit says that they did. A referral's wait is until their first answer to it."""
+    asked: dict[str, Any] = {
+        "actor": doctor.actor,
+        "begin": begins_ms(wanted.first_day),
+        "end": begins_ms(wanted.last_day + 1),
+    }
+    done = (
+        "a.actor = %(actor)s AND a.at_ms >= %(begin)s AND a.at_ms < %(end)s AND a.verb IN ('claim', 'message', 'reply')"
+    )
+    days: dict[int, Counter[str]] = {}
+    for at_ms, verb in connection.execute(
+        f"SELECT a.at_ms, a.verb FROM audit a WHERE {done}".encode(), asked
+    ).fetchall():
+        days.setdefault(day_of(at_ms), Counter())[verb] += 1
+    waits = connection.execute(
+        f"SELECT min(a.at_ms) - min(r.received_ms) FROM audit a JOIN referral r ON r.referral = a.subject WHERE {done}"
+        f" AND a.verb = 'reply' GROUP BY a.subject".encode(),
+        asked,
+    ).fetchall()
+    return Own(
+        tuple(
+            OwnDay(day, days[day]["claim"], days[day]["reply"], days[day]["message"])
+            for day in sorted(days, reverse=True)
+        ),
+        tuple(max(0, int(row[0])) for row in waits),
+    )
 
 
 def date_of(day: int) -> date:
@@ -170,21 +235,21 @@ def _counted(connection: Connection, by: By, wanted: Wanted, keys: Sequence[_Nam
     if keys is not None:
         chosen = f" AND ({_KEY[by]}) IN (SELECT * FROM unnest(%(s)s::text[], %(t)s::text[], %(k)s::text[]))"
         asked |= {name: [key[at] for key in keys] for at, name in enumerate("stk")}
+    doctors_of = of_list if by is By.FACILITY else of_map
     source, columns = _source(by, wanted), ", ".join(f"l.{name}" for name in COUNTS.split(", "))
     for state, district, key, *counts in connection.execute(
         f"SELECT {_KEY[by]}, {columns} {source} AND {_PERIOD}{chosen}".encode(), asked, binary=True
     ).fetchall():
-        found.setdefault((state, district, key), Tally()).add(tally_of(counts))
+        found.setdefault((state, district, key), Tally()).add(tally_of(counts, doctors_of))
     if by is By.DAY:
         return found
     for one in found.values():
         one.open, one.oldest_ms = 0, None
     for state, district, key, waiting, oldest_ms in connection.execute(
-        f"SELECT {_KEY[by]}, sum(l.open), min(l.oldest_ms) {source} AND l.open > 0{chosen} GROUP BY 1, 2, 3".encode(),
-        asked,
+        f"SELECT {_KEY[by]}, l.open, l.oldest_ms {source} AND l.day = {NOW} AND l.open > 0{chosen}".encode(), asked
     ).fetchall():
         one = found[state, district, key]
-        one.open, one.oldest_ms = int(waiting), int(oldest_ms)
+        one.open, one.oldest_ms = waiting, oldest_ms
     return found
 
 
@@ -210,7 +275,7 @@ def _row(by: By, key: _Name, one: Tally) -> Row:
         one.within_day,
         one.wait_minutes(0.5),
         one.wait_minutes(0.9),
-        len(one.doctors),
+        one.doctors.bit_count(),
         one.open,
         one.oldest_ms,
     )

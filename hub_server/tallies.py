@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from hub_server.database import Connection, Database
@@ -35,7 +35,8 @@ EDGES: Final = (
 
 LANE_BITS: Final = 32  # no class holds more than four thousand million
 WAITS_BYTES: Final = LANE_BITS // 8 * (len(EDGES) + 1)
-ID_BYTES: Final = 16
+NUMBER_BYTES: Final = 4  # of a person's number
+NOW: Final = -1  # the day of a row that says what waits now, whenever it came
 _LANE: Final = (1 << LANE_BITS) - 1
 _LOCK_KEY: Final = 7_461_006  # advisory lock: one program counts at a time
 INDIA: Final = 0  # levels of a place
@@ -50,7 +51,7 @@ Key = tuple[str, int]
 class Tally:
     """Counts of a place and a time. within_hour, within_day: of the answered. open: referrals that wait for an answer.
     waits: how many of the answered took so long, class by class (`EDGES`), `LANE_BITS` each in one number, so that sums
-    are sums. doctors: the ids of those who did something."""
+    are sums. doctors: a bit for each who did something, at their number among the hub's people."""
 
     consultations: int = 0
     referrals: int = 0
@@ -60,7 +61,7 @@ class Tally:
     open: int = 0
     oldest_ms: int | None = None
     waits: int = 0
-    doctors: set[bytes] = field(default_factory=set)
+    doctors: int = 0
 
     def add(self, other: Tally) -> None:
         self.consultations += other.consultations
@@ -191,13 +192,13 @@ def count(connection: Connection, keys: Sequence[Key]) -> dict[Key, Tally]:
         if waits:
             one.open += 1
             one.oldest_ms = min(received_ms, one.oldest_ms if one.oldest_ms is not None else received_ms)
-    for facility, day, actors in connection.execute(
-        f"SELECT f, d, array_agg(DISTINCT s.person) {asked}"
+    for facility, day, numbers in connection.execute(
+        f"SELECT f, d, array_agg(DISTINCT s.number) {asked}"
         f" JOIN audit a ON a.facility = f AND a.at_ms >= b AND a.at_ms < e AND a.verb IN ('claim', 'message', 'reply')"
         f" JOIN person s ON a.actor = 'person ' || s.login GROUP BY f, d".encode(),
         wanted,
     ).fetchall():
-        found[facility, day].doctors.update(bytes(actor) for actor in actors)
+        found[facility, day].doctors = sum(1 << number for number in numbers)
     return found
 
 
@@ -205,18 +206,15 @@ COUNTS: Final = "consultations, referrals, answered, within_hour, within_day, op
 _VALUES: Final = ", ".join(["%s"] * len(COUNTS.split(", ")))
 
 
-def _values(one: Tally) -> list[Any]:
+def _values(one: Tally, doctors: bytes) -> list[Any]:
     """For the columns `COUNTS`."""
-    waits, doctors = one.waits.to_bytes(WAITS_BYTES, "big"), b"".join(sorted(one.doctors))
     counts = [one.consultations, one.referrals, one.answered, one.within_hour, one.within_day, one.open, one.oldest_ms]
-    return [*counts, waits, doctors]
+    return [*counts, one.waits.to_bytes(WAITS_BYTES, "big"), doctors]
 
 
-def tally_of(row: Sequence[Any]) -> Tally:
+def tally_of(row: Sequence[Any], doctors_of: Callable[[bytes], int]) -> Tally:
     """What `_values` wrote."""
     consultations, referrals, answered, within_hour, within_day, waiting, oldest_ms, waits, doctors = row
-    raw = bytes(doctors)
-    names = {raw[at : at + ID_BYTES] for at in range(0, len(raw), ID_BYTES)}
     return Tally(
         consultations,
         referrals,
@@ -226,8 +224,34 @@ def tally_of(row: Sequence[Any]) -> Tally:
         waiting,
         oldest_ms,
         int.from_bytes(waits, "big"),
-        names,
+        doctors_of(doctors),
     )
+
+
+def listed(doctors: int) -> bytes:
+    """Their numbers one behind the other: a centre has few doctors on a day."""
+    numbers = []
+    while doctors:
+        lowest = doctors & -doctors
+        numbers.append((lowest.bit_length() - 1).to_bytes(NUMBER_BYTES, "big"))
+        doctors ^= lowest
+    return b"".join(numbers)
+
+
+def of_list(raw: bytes) -> int:
+    """What `listed` wrote."""
+    numbers = (int.from_bytes(raw[at : at + NUMBER_BYTES], "big") for at in range(0, len(raw), NUMBER_BYTES))
+    return sum(1 << number for number in numbers)
+
+
+def mapped(doctors: int) -> bytes:
+    """A bit each: a district has many, and they are added up soonest so."""
+    return doctors.to_bytes((doctors.bit_length() + 7) // 8, "big")
+
+
+def of_map(raw: bytes) -> int:
+    """What `mapped` wrote."""
+    return int.from_bytes(raw, "big")
 
 
 def _keep(connection: Connection, marks: dict[Key, int], counted: dict[Key, Tally]) -> list[Key]:
@@ -242,8 +266,15 @@ def _keep(connection: Connection, marks: dict[Key, int], counted: dict[Key, Tall
     with connection.cursor() as cursor:
         cursor.executemany(
             f"UPDATE facility_day SET counted = marked, ({COUNTS}) = ({_VALUES}) WHERE facility = %s AND day = %s".encode(),
-            [[*_values(counted[key]), *key] for key in kept],
+            [[*_values(counted[key], listed(counted[key].doctors)), *key] for key in kept],
         )
+    connection.execute(
+        "INSERT INTO facility_day (facility, day, marked, open, oldest_ms) SELECT w.f, %(now)s, 0, coalesce(sum(l.open), 0),"
+        " min(l.oldest_ms) FROM (SELECT DISTINCT f FROM unnest(%(f)s::text[]) AS k (f)) AS w LEFT JOIN facility_day l"
+        " ON l.facility = w.f AND l.day > %(now)s AND l.open > 0 GROUP BY w.f"
+        " ON CONFLICT (facility, day) DO UPDATE SET open = EXCLUDED.open, oldest_ms = EXCLUDED.oldest_ms",
+        {"now": NOW, "f": [facility for facility, _ in kept]},
+    )
     return kept
 
 
@@ -255,7 +286,9 @@ Place = tuple[str, str, int]
 
 def mark_moved(connection: Connection, facility: str, state: str, district: str) -> None:
     """A centre belonged to this district before: what is its own counts for another one now. Its feed is locked."""
-    rows = connection.execute("SELECT day FROM facility_day WHERE facility = %s", (facility,)).fetchall()
+    rows = connection.execute(
+        "SELECT day FROM facility_day WHERE facility = %s AND day > %s", (facility, NOW)
+    ).fetchall()
     days = [int(row[0]) for row in rows]
     mark(connection, [(facility, day) for day in days])
     connection.execute(
@@ -287,15 +320,30 @@ def _sum(connection: Connection, level: int, places: set[Place], joined: str) ->
     wanted = sorted(places)
     found = {place: Tally() for place in wanted}
     columns = ", ".join(f"l.{name}" for name in COUNTS.split(", "))
+    doctors_of = of_list if level == DISTRICT else of_map
     for state, district, day, *row in connection.execute(
         f"SELECT s, t, d, {columns} FROM unnest(%b::text[], %b::text[], %b::int[]) AS w (s, t, d) {joined}".encode(),
         ([one[0] for one in wanted], [one[1] for one in wanted], [one[2] for one in wanted]),
+        binary=True,
     ).fetchall():
-        found[state, district, day].add(tally_of(row))
+        found[state, district, day].add(tally_of(row, doctors_of))
     with connection.cursor() as cursor:
         cursor.executemany(
             f"INSERT INTO place_day (level, state, district, day, {COUNTS}) VALUES ({level}, %s, %s, %s, {_VALUES})"
             f" ON CONFLICT (level, day, state, district) DO UPDATE SET ({COUNTS}) ="
             f" ({', '.join(f'EXCLUDED.{name}' for name in COUNTS.split(', '))})".encode(),
-            [[*place, *_values(one)] for place, one in found.items()],
+            [[*place, *_values(one, mapped(one.doctors))] for place, one in found.items()],
         )
+    _sum_what_waits(connection, level, {(state, district) for state, district, _ in wanted})
+
+
+def _sum_what_waits(connection: Connection, level: int, places: set[tuple[str, str]]) -> None:
+    named = sorted(places)
+    connection.execute(
+        "INSERT INTO place_day (level, state, district, day, open, oldest_ms) SELECT %(level)s, s, t, %(now)s,"
+        " coalesce(sum(l.open), 0), min(l.oldest_ms) FROM unnest(%(s)s::text[], %(t)s::text[]) AS w (s, t)"
+        " LEFT JOIN place_day l ON l.level = %(level)s AND l.state = s AND l.district = t AND l.day > %(now)s"
+        " AND l.open > 0 GROUP BY s, t ON CONFLICT (level, day, state, district)"
+        " DO UPDATE SET open = EXCLUDED.open, oldest_ms = EXCLUDED.oldest_ms",
+        {"level": level, "now": NOW, "s": [state for state, _ in named], "t": [district for _, district in named]},
+    )

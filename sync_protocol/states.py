@@ -90,19 +90,22 @@ STATES: Final = (
 
 def _key(text: str) -> str:
     """Without case, accents, blanks and marks; "&" is "and", and a "the" before is nothing."""
-    plain = unicodedata.normalize("NFKD", text[:_LONGEST]).casefold().replace("&", " and ")
-    letters = "".join(re.findall("[a-z0-9]+", plain))
-    return letters.removeprefix("the").lstrip("0")
+    plain = unicodedata.normalize("NFKD", text).casefold().replace("&", " and ")
+    return "".join(re.findall("[a-z]+", plain)).removeprefix("the")
 
 
-_BY_KEY: Final = {
-    _key(said): state for state in STATES for said in (state.name, state.letters, str(state.lgd), *state.others)
-}
+_BY_KEY: Final = {_key(said): state for state in STATES for said in (state.name, state.letters, *state.others)}
+_BY_CODE: Final = {state.lgd: state for state in STATES}
+_CODE: Final = re.compile("0?([0-9]{1,2})")
 
 
 def recognised(text: str) -> State | None:
     """The state that somebody wrote, by name, letters or code of the directory; None for what is none."""
-    return _BY_KEY.get(_key(text))
+    said = text.strip()
+    if len(said) > _LONGEST:
+        return None
+    code = _CODE.fullmatch(said)
+    return _BY_CODE.get(int(code[1])) if code is not None else _BY_KEY.get(_key(said))
 
 
 def tidy(text: str) -> str:

@@ -2,7 +2,7 @@
 
     claiming    who has a referral: claim, release, hand_over; ask
     replying    parse_answer, reply, corrections; the drugs' rules
-    settling    resolve
+    settling    resolve, conflicts_of
     writing     what they share: who may, the transaction, the centre's directory
 
 A verb is one transaction: hold the patient, read, decide without effects, write, note. Repeating it repeats nothing.
@@ -19,7 +19,7 @@ from hub_server.consults.replying import (
     parse_answer,
     reply,
 )
-from hub_server.consults.settling import Settled, resolve
+from hub_server.consults.settling import Settled, conflicts_of, resolve
 from hub_server.consults.writing import RANDOM_BYTES, Done, require_sight, require_specialty, seen_row
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Settled",
     "ask",
     "claim",
+    "conflicts_of",
     "hand_over",
     "keep_claim",
     "may_take",

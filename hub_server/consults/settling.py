@@ -10,13 +10,26 @@ from dataclasses import dataclass
 
 from hub_server import audit, charts
 from hub_server.charts import Conflict
+from hub_server.consults.writing import require_patient
 from hub_server.people import Person
 from hub_server.store import Entry, Store
 from sync_protocol import exports, schema
 from sync_protocol.canonical import Value
-from sync_protocol.change import Change, ChangeId, FacilityCode
+from sync_protocol.change import Change, ChangeId, FacilityCode, RecordKey
 from sync_protocol.errors import NeedsPerson
 from sync_protocol.schema import Writer
+
+
+def conflicts_of(store: Store, doctor: Person, key: RecordKey, now_ms: int) -> list[Conflict]:
+    """The fields of a record that are in conflict, noted as read by a doctor who may see the patient.
+
+    Raises InvalidValue (``E_NO_CONFLICT``) or NotAllowed (``E_NOT_YOURS``).
+    """
+    with store.database.transaction() as connection:
+        _, patient = charts.place_of_conflict(connection, key)
+        require_patient(connection, doctor, patient, now_ms)
+    return charts.conflicts_of(store, doctor.actor, key, now_ms)
+
 
 Choose = Callable[[Conflict], Value]
 """The value that a person takes, of a field as it is in the transaction that settles it."""
@@ -43,7 +56,8 @@ def resolve(
     """Settle a field by writing the chosen value over every live write that the doctor was shown.
 
     shown: of the page that the doctor looked at; None for what is live now. Raises InvalidValue (``E_BAD_ID``,
-    ``E_NO_CONFLICT``), what `replica.author` raises, or NeedsPerson (``E_NOT_OURS``: the centre's to decide).
+    ``E_NO_CONFLICT``), NotAllowed (``E_NOT_YOURS``: another doctor's patient), what `replica.author` raises, or
+    NeedsPerson (``E_NOT_OURS``: the centre's to decide).
     """
     key, field = exports.parse_conflict_id(name)
     if not schema.may_write(key.kind, Writer.DOCTOR):
@@ -54,6 +68,7 @@ def resolve(
         )
     with store.database.transaction() as connection:
         before = charts.conflict_in(connection, store, key, field, hold=True)
+        require_patient(connection, doctor, before.record.patient, now_ms)
         live = [one for one in before.shown.names if shown is None or one in shown]
         writes: dict[str, Value] = {field: choose(before)}
         named = {field: live}

@@ -52,6 +52,19 @@ def require_sight(connection: Connection, doctor: Person, one: Queued | Chart, n
         require_specialty(doctor, one)
 
 
+def require_patient(connection: Connection, doctor: Person, patient: PatientId, now_ms: int) -> None:
+    """A doctor sees the patients of the referrals that they see. Raises NotAllowed (``E_NOT_YOURS``)."""
+    rows = connection.execute(
+        "SELECT DISTINCT r.specialty, r.hub FROM patient p JOIN item i ON i.facility = p.facility"
+        " AND i.patient = p.patient AND i.kind = 'referral' JOIN referral r ON r.facility = i.facility"
+        " AND r.referral = i.record WHERE p.patient = %s",
+        (patient,),
+    ).fetchall()
+    sees = any(doctor.sees(specialty, hub) for specialty, hub in rows)
+    if not sees and glass.open_for(connection, doctor.id, patient, now_ms) is None:
+        raise NotAllowed("This patient is of another hospital or specialty.", code="E_NOT_YOURS")
+
+
 def seen_row(connection: Connection, doctor: Person, name: RecordId, now_ms: int) -> Queued:
     """A referral's row, for a doctor who may see it. Raises InvalidValue (``E_NO_SUCH_REFERRAL``) or NotAllowed."""
     row = charts.find_queued(connection, name)

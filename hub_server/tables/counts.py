@@ -10,13 +10,13 @@ from hub_server.tables.columns import big, binary
 
 class FacilityDay(SQLModel, table=True):
     """What is counted of a centre's day (see `tallies`). day: since 1970 in India. marked: how often something of it has
-    changed; counted: up to which mark. waits: classes of waiting times, 4 bytes each, the last one first. doctors: ids
-    of those who did something, one behind the other."""
+    changed; counted: up to which mark. waits: classes of waiting times, 4 bytes each, the last one first. doctors: the
+    numbers of those who did something, 4 bytes each. Of the day -1: what waits now, whenever it came."""
 
     __tablename__ = "facility_day"
     __table_args__ = (
         Index("facility_day_due", "facility", "day", postgresql_where=text("marked <> counted")),
-        Index("facility_day_open", "facility", postgresql_where=text("open > 0")),
+        Index("facility_day_open", "facility", "day", postgresql_where=text("open > 0")),
     )
     facility: str = Field(primary_key=True)
     day: int = Field(primary_key=True)
@@ -34,10 +34,10 @@ class FacilityDay(SQLModel, table=True):
 
 
 class PlaceDay(SQLModel, table=True):
-    """The same added up. level: 0 the country, 1 a state, 2 a district."""
+    """The same added up. level: 0 the country, 1 a state, 2 a district. doctors: a bit for each, at its number."""
 
     __tablename__ = "place_day"
-    __table_args__ = (Index("place_day_open", "level", "state", "district", postgresql_where=text("open > 0")),)
+    __table_args__ = (Index("place_day_place", "level", "state", "district", "day"),)
     level: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
     day: int = Field(primary_key=True)
     state: str = Field(primary_key=True)

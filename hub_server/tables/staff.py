@@ -10,7 +10,7 @@ from hub_server.tables.columns import big, binary
 
 class Person(SQLModel, table=True):
     """A doctor, officer or operator. specialties: separated by commas, empty for all. hub: of the hospital, empty for
-    all."""
+    all. number: the database's own, by which counts tell doctors apart."""
 
     __tablename__ = "person"
     person: bytes = Field(sa_column=binary(primary=True))
@@ -23,6 +23,7 @@ class Person(SQLModel, table=True):
     created_ms: int = Field(sa_column=big())
     disabled_ms: int | None = Field(default=None, sa_column=big(nullable=True))
     hub: str = ""
+    number: int
 
 
 class Credential(SQLModel, table=True):

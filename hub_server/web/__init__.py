@@ -19,7 +19,20 @@ from starlette.exceptions import HTTPException
 
 from hub_server.sign_in import SERVICE_NAME, SignIn
 from hub_server.store import Store
-from hub_server.web import account, attending, cases, faults, guards, queueing, reviewing, scanning, service, signing_in
+from hub_server.web import (
+    account,
+    attending,
+    cases,
+    centres,
+    deciding,
+    faults,
+    guards,
+    queueing,
+    reviewing,
+    scanning,
+    service,
+    signing_in,
+)
 from hub_server.web.desk import SIGN_IN, MustChange, NotSignedIn, Place, WrongRole, found_signed_in, framed, words_of
 from sync_protocol.documents import id_text
 from sync_protocol.errors import HealthSyncError
@@ -27,7 +40,7 @@ from sync_protocol.pages import assets, clinical, language
 from sync_protocol.pages.rendering import Renderer
 from sync_protocol.words import N_
 
-PARTS: Final = (signing_in, account, queueing, attending, cases, scanning, reviewing, service)
+PARTS: Final = (signing_in, account, queueing, attending, cases, scanning, reviewing, service, centres, deciding)
 
 log = structlog.get_logger("hub.web")
 

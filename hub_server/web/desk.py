@@ -236,5 +236,4 @@ DoctorWatching = Annotated[Desk, Depends(doctor_watching)]
 Reviewer = Annotated[Desk, Depends(reviewer_at_work)]
 Anyone = Annotated[Desk, Depends(anyone_at_work)]
 AnyoneChanging = Annotated[Desk, Depends(anyone_changing)]
-Overseer = Anyone  # numbers are for every role
 Posted = Annotated[Form, Depends(posted)]

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Final
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_time, get_month_names
 from babel.messages.pofile import read_po
-from babel.numbers import format_decimal
+from babel.numbers import format_compact_decimal, format_decimal
 
 INDIA: Final = timezone(timedelta(hours=5, minutes=30), "IST")
 ENGLISH: Final = "en"
@@ -63,8 +63,13 @@ class Words:
 
     def number(self, value: float, places: int | None = None) -> str:
         """1,23,456 as India groups digits. places: decimals that are always shown."""
-        pattern = None if places is None else "#,##,##0" + ("." + "0" * places if places else "")
-        return str(format_decimal(value, format=pattern, locale=self.locale, decimal_quantization=places is not None))
+        return _number(self.locale, value, places)
+
+    def short_number(self, value: float) -> str:
+        """950, 1.2K, 12K, 1.2L: where there is no room for all digits."""
+        whole = str(format_compact_decimal(value, locale=self.locale))
+        finer = str(format_compact_decimal(value, locale=self.locale, fraction_digits=1))
+        return (finer if whole[1:2].isalpha() or whole[1:2].isspace() else whole).replace("\xa0", " ")
 
     def day(self, when: int | date | None) -> str:
         """12 Mar 2026, of milliseconds or a day; empty for None."""
@@ -116,6 +121,13 @@ class Words:
                 count = length_ms // size
                 return self.ngettext(one, many, count) % {"num": self.number(count)}
         return self.gettext("less than a minute")
+
+
+@lru_cache(4_096)
+def _number(locale: Locale, value: float, places: int | None) -> str:
+    """Remembered: a table writes the same small numbers again and again."""
+    pattern = None if places is None else "#,##,##0" + ("." + "0" * places if places else "")
+    return str(format_decimal(value, format=pattern, locale=locale, decimal_quantization=places is not None))
 
 
 _UNITS: Final = (

@@ -57,6 +57,7 @@ def _environment(package: str) -> Environment:
     environment.policies["ext.i18n.trimmed"] = True
     environment.filters |= {
         "number": lambda value, places=None: language.spoken().number(value, places),
+        "short_number": lambda value: language.spoken().short_number(value),
         "day": lambda when: language.spoken().day(when),
         "written_day": lambda text: language.spoken().written_day(text),
         "short_day": lambda when: language.spoken().short_day(when),

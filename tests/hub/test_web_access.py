@@ -45,7 +45,7 @@ PUBLIC: Final[set[Route]] = {
 ANYBODY_SIGNED_IN: Final[set[Route]] = {
     ("GET", "/"),
     ("GET", "/service"),
-    ("GET", "/centres"),
+    ("GET", "/conflicts"),  # ids alone
     ("GET", "/account"),
     ("POST", "/account/sign-out-elsewhere"),
     ("GET", "/account/second-factor"),
@@ -77,10 +77,22 @@ ITS_DOCTORS: Final[set[Route]] = {
     ("POST", "/cases/{name}/draft/drop"),
     ("GET", "/cases/{name}/news"),
 }
-EVERY_REVIEWER: Final[set[Route]] = {("GET", "/openings")}
+EVERY_REVIEWER: Final[set[Route]] = {
+    ("GET", "/openings"),
+    ("GET", "/service/sheet"),
+    ("GET", "/states"),
+    ("GET", "/states/sheet"),
+    ("GET", "/centres"),
+    ("GET", "/centres/sheet"),
+    ("GET", "/quarantine"),
+    ("GET", "/quarantine/sheet"),
+    ("GET", "/conflicts/sheet"),
+}
 # Of the opening that the path names; of a referral's id there is none.
 ITS_REVIEWERS: Final[set[Route]] = {("POST", "/openings/{name}/reviewed")}
-TABLES: Final = (PUBLIC, ANYBODY_SIGNED_IN, EVERY_DOCTOR, ITS_DOCTORS, EVERY_REVIEWER, ITS_REVIEWERS)
+# Of the conflict that the path names; of a referral's id there is none.
+ITS_SETTLERS: Final[set[Route]] = {("GET", "/conflicts/{kind}/{name}"), ("POST", "/conflicts/{kind}/{name}")}
+TABLES: Final = (PUBLIC, ANYBODY_SIGNED_IN, EVERY_DOCTOR, ITS_DOCTORS, EVERY_REVIEWER, ITS_REVIEWERS, ITS_SETTLERS)
 
 RIGHT: Final = "doctor"
 OTHER_DOCTORS: Final = ("other.specialty", "other.hospital")
@@ -251,7 +263,7 @@ def test_a_form_without_its_own_sessions_secret_does_nothing(hub: PagedHub, refe
 def test_what_is_not_for_somebody_is_refused_and_tells_nothing(hub: PagedHub, referral: str, login: str) -> None:
     window, before = hub.window_of(login), written(hub)
     secret = window.csrf
-    theirs = MAY_SEE[login] | (ITS_REVIEWERS if login in NO_DOCTORS else set())
+    theirs = MAY_SEE[login] | (ITS_REVIEWERS if login in NO_DOCTORS else ITS_SETTLERS)
     for route in sorted(routes(hub) - PUBLIC - theirs):
         status, _, text = ask(hub, window, route, referral, secret)
         assert (status, "E_NOT_YOURS" in text) == (403, True), (login, route)
@@ -289,6 +301,16 @@ def test_an_opening_that_is_none_is_no_page(hub: PagedHub, referral: str, login:
         status, _, text = ask(hub, window, ("POST", "/openings/{name}/reviewed"), name, window.csrf)
         assert status == 404, name
         assert discloses_nothing(text), name
+
+
+@pytest.mark.parametrize("login", [RIGHT, *OTHER_DOCTORS])
+def test_a_conflict_that_is_none_is_no_page(hub: PagedHub, referral: str, login: str) -> None:
+    window = hub.window_of(login)
+    for route in sorted(ITS_SETTLERS):
+        for name in (referral, id_text(os.urandom(16)), *NO_IDS):
+            status, _, text = ask(hub, window, route, name, window.csrf)
+            assert status == 404, (route, name)
+            assert discloses_nothing(text), (route, name)
 
 
 def test_the_right_doctor_is_shown_what_the_others_are_not(hub: PagedHub, referral: str) -> None:
