@@ -71,7 +71,7 @@ class Watched:
         """Come in at the centre."""
         self.page.goto(url)
         self.page.get_by_label(name).check()
-        self.page.get_by_label("Passphrase").fill(PASSPHRASE)
+        self.page.locator("#passphrase").fill(PASSPHRASE)
         self.page.keyboard.press("Enter")
         self.page.wait_for_selector("nav.app-nav")
 
