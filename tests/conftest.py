@@ -7,11 +7,14 @@ printed as a line that replays it. ``HYPOTHESIS_PROFILE=soak``, which ``make soa
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.costs import make_cheap
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
@@ -26,6 +29,14 @@ settings.register_profile("soak", _FRESH, max_examples=3_000, deadline=timedelta
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 collect_ignore = [] if SHARED.is_dir() else ["shared"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passphrases() -> Iterator[None]:
+    """What a new one costs in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_cheap(patch)
+        yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

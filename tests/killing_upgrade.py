@@ -98,7 +98,7 @@ def _wrap(fuse: _Fuse) -> None:
 
 def _upgrade(life: dict[str, Any]) -> None:
     if life["side"] == "hub":
-        Database(life["where"]).migrate(Path(life["steps"]))
+        Database(life["where"]).migrate(Path(life["steps"]), life["head"])
         return
     engine = open_engine(Path(life["where"]), bytes.fromhex(life["key"]), create=False)
     migrations.upgrade(engine, migrations.Steps(Path(life["steps"]), life["head"]))

@@ -14,7 +14,6 @@ from hub_server import files, logs, nodes, registry, subscriptions
 from hub_server.cli import console, opening
 from hub_server.cli.opening import AsJson, Opened, Yes
 from hub_server.intake import Admitter
-from hub_server.sync_api import MAX_BODY_BYTES, SyncEdge
 from sync_protocol import documents, wire
 from sync_protocol.wire import FrameReader, FrameType, Heads, Hello
 
@@ -40,7 +39,9 @@ def courier(
     that is no courier file.
     """
     logs.configure("warning" if console.manner.verbose else "error")  # or it would be written among the answer
-    raw = opening.read_input(file, MAX_BODY_BYTES)
+    from hub_server import sync_api  # FastAPI takes a third of every command's start
+
+    raw = opening.read_input(file, sync_api.MAX_BODY_BYTES)
     files.refuse_other(answer, wire.PREAMBLE, yes)
     with opening.hub() as at:
         made = _exchange(at, raw)
@@ -59,13 +60,15 @@ def courier(
 def _exchange(at: Opened, raw: bytes) -> bytes:
     """The real exchange over these bytes."""
 
+    from hub_server import sync_api  # as in `courier`
+
     async def pieces() -> AsyncIterator[bytes]:
         for begin in range(0, len(raw), _PIECE_BYTES):
             yield raw[begin : begin + _PIECE_BYTES]
 
     with at.database.transaction() as connection:
         epoch = registry.epoch(connection)
-    edge = SyncEdge(at.store, lambda: None, opening.now_ms, epoch)
+    edge = sync_api.SyncEdge(at.store, lambda: None, opening.now_ms, epoch)
     try:
         return asyncio.run(edge.exchange(pieces(), settle=lambda: _admit(at, raw)))
     finally:

@@ -51,7 +51,7 @@ class Cost:
         return all(most) and self.lanes >= 1 and self.iterations >= 1 and self.memory_kib >= 8 * self.lanes
 
 
-NEW_COST: Final = Cost(memory_kib=64 * 1024, iterations=3, lanes=4)  # as at the node
+NEW_COST: Final = Cost(memory_kib=64 * 1024, iterations=3, lanes=4)  # RFC 9106's second choice
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from hwc_node import keystore, lan, server_certificate
+from hwc_node import lan, server_certificate
 from tests.browser import chromium
 from tests.browser.conftest import Watched
 from tests.node.enrolled_home import PASSPHRASE, PERSON_NAME, Home, make_home
 from tests.node.https_centre import Served, serving
-from tests.node.served_centre import QUICK_MEMORY_KIB
 
 SMALL = {"width": 360, "height": 740}
 NAME = lan.local_name() or lan.LOCALHOST
@@ -35,10 +34,7 @@ READER = """window.BarcodeDetector = class {
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(keystore, "NEW_MEMORY_KIB", QUICK_MEMORY_KIB)
-        patched.setattr(keystore, "NEW_ITERATIONS", 1)
-        return make_home(tmp_path_factory.mktemp("phone"))
+    return make_home(tmp_path_factory.mktemp("phone"))
 
 
 @pytest.fixture(scope="module")

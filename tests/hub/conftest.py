@@ -1,7 +1,8 @@
 """A throwaway PostgreSQL for the hub's tests: a real private cluster, made by ``hub_server.postgres`` itself.
 
 One cluster a test worker (made in about a second, without fsync: durability is not what these tests look at), and a
-fresh empty database for each test that asks for ``database_url``.
+fresh database for each test that asks for ``database_url``: a copy of one that was migrated once, without content. Tests
+of the migrations ask for ``empty_database_url``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import psycopg
 import pytest
 
 from hub_server.config import load
+from hub_server.database import Database
 from hub_server.postgres import Running, ensure_running
 
 THROWAWAY_SETTINGS: Final = {
@@ -27,6 +29,8 @@ THROWAWAY_SETTINGS: Final = {
     "full_page_writes": "off",
     "shared_buffers": "32MB",
 }
+
+EMPTY: Final = "template1"  # PostgreSQL's own
 
 _numbers = itertools.count(1)
 
@@ -76,25 +80,48 @@ def postgres_cluster() -> Iterator[Running]:
             yield running
 
 
+def _url_of(cluster: Running, name: str) -> str:
+    """The URL of a database of this cluster, usable by psycopg and SQLAlchemy."""
+    return urlsplit(cluster.url)._replace(path=f"/{name}").geturl()
+
+
 @contextmanager
-def fresh_database(cluster: Running) -> Iterator[str]:
-    """The URL of a fresh empty database, usable by psycopg and SQLAlchemy; dropped afterwards."""
+def fresh_database(cluster: Running, template: str = EMPTY) -> Iterator[str]:
+    """The URL of a fresh copy of the template; dropped afterwards."""
     name = f"test_{next(_numbers)}"
     with psycopg.connect(cluster.url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield urlsplit(cluster.url)._replace(path=f"/{name}").geturl()
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        yield _url_of(cluster, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres_cluster: Running) -> str:
+    """The name of a database with the schema and no content."""
+    with psycopg.connect(postgres_cluster.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE migrated")
+    database = Database(_url_of(postgres_cluster, "migrated"))
+    database.migrate()
+    database.close()
+    return "migrated"
 
 
 @pytest.fixture
-def database_url(postgres_cluster: Running) -> Iterator[str]:
+def database_url(postgres_cluster: Running, migrated: str) -> Iterator[str]:
     """A database for one test."""
+    with fresh_database(postgres_cluster, migrated) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(postgres_cluster: Running) -> Iterator[str]:
+    """One in which nothing was done yet."""
     with fresh_database(postgres_cluster) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
-def module_database_url(postgres_cluster: Running) -> Iterator[str]:
+def module_database_url(postgres_cluster: Running, migrated: str) -> Iterator[str]:
     """One for the tests of a module together."""
-    with fresh_database(postgres_cluster) as url:
+    with fresh_database(postgres_cluster, migrated) as url:
         yield url

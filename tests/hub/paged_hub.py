@@ -7,7 +7,6 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from fastapi.testclient import TestClient
@@ -16,27 +15,21 @@ from hub_server import people, sign_in
 from hub_server.app import Hub, make_app
 from hub_server.people import Person, Role
 from hub_server.sign_in import passwords, sessions
-from hub_server.sign_in.passwords import Cost, Hashed
+from hub_server.sign_in.passwords import Hashed
 from hub_server.web.cookies import SESSION, Cookies
 from hub_server.workers import Threads
 from sync_protocol.change import PersonId
 from sync_protocol.documents import id_text
+from tests.costs import CHEAP
 from tests.hub.bare_node import NOW_MS, BareNode
 from tests.hub.hub_world import HubWorld
 from tests.pages.window import Window
 
 HERE, BEHIND_PROXY = "http://127.0.0.1", "https://hub.example"
 PASSWORD = "monsoon lamp river stone"
-CHEAP = Cost(memory_kib=64, iterations=1, lanes=1)  # a hub takes what stands beside a hash, and tests have no time
 STEP_S = 30
 PEOPLE_TABLES = ("person", "credential", "session", "pending_sign_in", "sign_in_try", "audit")
 PATIENT_NAME, COMPLAINT = "Savitri Planted", "planted-complaint"
-
-
-@pytest.fixture(autouse=True)
-def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """New passwords cost little too, in each module that imports this; what they really cost is tested by itself."""
-    monkeypatch.setattr(passwords, "NEW_COST", CHEAP)
 
 
 def hashed(password: str) -> Hashed:

@@ -10,14 +10,16 @@ from urllib.parse import parse_qs, quote, urlsplit
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
 
 from hub_server import charts, tables
 from hub_server.cli import console
 from hub_server.cli.console import Status, exit_status
-from hub_server.database import Database, DatabaseAway
+from hub_server.database import HEAD, STEPS, Database, DatabaseAway
 from sync_protocol import documents
 from sync_protocol.errors import OurFault
 from tests.hub.command_line import Terminal
@@ -120,7 +122,8 @@ def test_all_connections_in_use_is_told_as_busy(database: Database) -> None:
     assert caught.value.code == "E_PG_BUSY"
 
 
-def test_a_server_that_takes_no_more_connections_is_told_as_busy(database_url: str) -> None:
+def test_a_server_that_takes_no_more_connections_is_told_as_busy(empty_database_url: str) -> None:
+    database_url = empty_database_url
     name = database_url.rsplit("/", 1)[1].partition("?")[0]
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 1".encode())
@@ -176,7 +179,11 @@ def test_the_migrations_make_the_tables_that_are_written_down(database: Database
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": is_ours, "compare_type": False})
         assert compare_metadata(context, SQLModel.metadata) == []
+        assert context.get_current_revision() == HEAD
     engine.dispose()
+    steps = Config()
+    steps.set_main_option("script_location", str(STEPS))
+    assert ScriptDirectory.from_config(steps).get_heads() == [HEAD]
 
 
 FILL = """

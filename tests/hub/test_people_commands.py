@@ -16,7 +16,6 @@ from hub_server.clock import wall_ms
 from hub_server.sign_in.credentials import ONE_TIME_MS
 from tests.hub.command_line import Answer, Terminal, add_doctor
 from tests.hub.paged_hub import PagedHub, Somebody
-from tests.hub.paged_hub import little_work as little_work  # the fixture
 from tests.hub.test_cli import hub as hub  # the fixture
 from tests.pages.window import Window
 

@@ -23,7 +23,6 @@ from sync_protocol.schema import Writer
 from sync_protocol.states import STATES
 from tests.hub.bare_node import BareNode
 from tests.hub.paged_hub import PagedHub
-from tests.hub.paged_hub import little_work as little_work  # the fixture
 from tests.hub.test_consults import Ward
 from tests.hub.ward_pages import ASHA, make, record, refer, send
 from tests.pages.window import Window, words

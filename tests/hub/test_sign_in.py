@@ -29,7 +29,6 @@ from tests.hub.bare_node import NOW_MS
 from tests.hub.hub_world import HubWorld
 from tests.hub.migrating import bring
 from tests.hub.paged_hub import PASSWORD, PagedHub, hashed
-from tests.hub.paged_hub import little_work as little_work  # the fixture
 
 OWN = "another quiet river song"
 AT_ONCE = 12

@@ -18,7 +18,6 @@ from hub_server.sign_in.first import SET_UP_MS
 from hub_server.web.cookies import PENDING, SESSION
 from tests.hub.hub_world import HubWorld
 from tests.hub.paged_hub import PASSWORD, PagedHub, code_of
-from tests.hub.paged_hub import little_work as little_work  # the fixture
 from tests.pages.window import Window
 
 OWN = "another quiet river song"

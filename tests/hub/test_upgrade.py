@@ -20,6 +20,7 @@ from tests.killing_upgrade import Lives
 
 MANY_MOMENTS: Final = 20  # fewer would mean that the wrapping misses most of the upgrade
 MAX_MOMENTS: Final = 200
+NEXT: Final = "9002"
 
 MADE_UP: Final = '''
 """A made-up step: it adds, fills, alters and drops."""
@@ -60,7 +61,7 @@ def content(url: str) -> dict[str, Any]:
 def upgrade(url: str, steps: Path) -> None:
     database = Database(url)
     try:
-        database.migrate(steps)
+        database.migrate(steps, NEXT)
     finally:
         database.close()
 
@@ -81,7 +82,7 @@ def next_steps(tmp_path: Path) -> Path:
     folder = tmp_path / "next"
     shutil.copytree(STEPS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     newest = max(one.name[:4] for one in (folder / "versions").glob("[0-9]*.py"))
-    (folder / "versions" / "9002_made_up.py").write_text(MADE_UP.replace("{newest}", newest))
+    (folder / "versions" / f"{NEXT}_made_up.py").write_text(MADE_UP.replace("{newest}", newest))
     return folder
 
 
@@ -101,7 +102,7 @@ def test_an_upgrade_killed_at_any_moment_is_finished_by_the_next_start(
     with Lives() as lives, ExitStack() as used:
         url = used.enter_context(copy_of(database_url, "life_1"))
         for number in range(1, MAX_MOMENTS):  # each life is the next start of the one before
-            moment = lives.live(side="hub", where=url, steps=str(next_steps), moments=number)
+            moment = lives.live(side="hub", where=url, steps=str(next_steps), head=NEXT, moments=number)
             left = content(url)
             assert left == after or (left == before and moment), moment
             if not moment:

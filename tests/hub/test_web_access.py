@@ -25,7 +25,6 @@ from sync_protocol.documents import id_text
 from tests.hub.bare_node import NOW_MS
 from tests.hub.hub_world import HubWorld
 from tests.hub.paged_hub import COMPLAINT, HERE, PATIENT_NAME, PagedHub
-from tests.hub.paged_hub import little_work as little_work  # the fixture
 from tests.pages.window import Window
 
 Route = tuple[str, str]  # method, path

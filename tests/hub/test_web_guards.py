@@ -21,7 +21,6 @@ from hub_server.sign_in.passwords import Turns
 from hub_server.web.cookies import SESSION
 from tests.hub.hub_world import HubWorld
 from tests.hub.paged_hub import BEHIND_PROXY, PASSWORD, PagedHub
-from tests.hub.paged_hub import little_work as little_work  # the fixture
 from tests.pages.window import Window
 
 GUARDS = {

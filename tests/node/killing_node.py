@@ -21,7 +21,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from hwc_node import cli, keystore
 from hwc_node.cli import console
-from tests.node.served_centre import QUICK_MEMORY_KIB
+from tests.costs import CHEAP
 
 BEFORE, AFTER = "before", "after"
 
@@ -64,7 +64,7 @@ def live(life: dict[str, Any], log: int) -> int:
     os.environ.update(life["environment"])
     for number, name in ((1, life["out"]), (2, life["err"])):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
-    vars(keystore).update(NEW_MEMORY_KIB=QUICK_MEMORY_KIB, NEW_ITERATIONS=1)
+    vars(keystore).update(NEW_MEMORY_KIB=CHEAP.memory_kib, NEW_ITERATIONS=CHEAP.iterations)
     fuse = Fuse(life["moments"], log)
     wrap(fuse)
     for command in life["commands"]:

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from fastapi.testclient import TestClient
 
 from hwc_node import keystore
@@ -16,7 +15,6 @@ from hwc_node.web import make_app
 from hwc_node.web.premises import Premises
 from sync_protocol.change import PersonId
 from tests.node.enrolled_home import NOW_MS, PASSPHRASE, PERSON_NAME, Home, make_home
-from tests.node.served_centre import QUICK_MEMORY_KIB
 from tests.pages.window import Window, hidden, words
 
 HERE = "http://127.0.0.1"
@@ -45,10 +43,7 @@ class Centre:
     clock: Clock = field(default_factory=Clock)
 
     @classmethod
-    def begin(cls, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
-        """A centre where unlocking costs next to nothing: what guards a passphrase is looked at elsewhere."""
-        monkeypatch.setattr(keystore, "NEW_MEMORY_KIB", QUICK_MEMORY_KIB)
-        monkeypatch.setattr(keystore, "NEW_ITERATIONS", 1)
+    def begin(cls, folder: Path) -> Centre:
         return cls(make_home(folder))
 
     def __post_init__(self) -> None:

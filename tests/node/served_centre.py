@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from hwc_node import config as settings
-from hwc_node import enrolment, keystore, outbox, standing
+from hwc_node import enrolment, outbox, standing
 from hwc_node.config import NodeConfig
 from hwc_node.engine import begin_read
 from hwc_node.store import Store
@@ -25,7 +23,6 @@ from tests.node.paper_hub import NOW_MS
 from tests.node.peer import Peer
 
 ROOT = Path(__file__).parents[2]
-QUICK_MEMORY_KIB = 64  # a slot's cost: what guards a passphrase is not what these tests look at
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -65,9 +62,7 @@ class Centre:
     key: bytes
 
     @classmethod
-    def enrol(cls, peer: Peer, home: Path, patch: pytest.MonkeyPatch) -> Centre:
-        patch.setattr(keystore, "NEW_MEMORY_KIB", QUICK_MEMORY_KIB)
-        patch.setattr(keystore, "NEW_ITERATIONS", 1)
+    def enrol(cls, peer: Peer, home: Path) -> Centre:
         config = settings.load(home, {})
         code = peer.new_code(FACILITY)
         made = enrolment.enrol(config, code, person_name=PERSON_NAME, passphrase=PASSPHRASE, now_ms=NOW_MS)

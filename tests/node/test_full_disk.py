@@ -79,11 +79,9 @@ def test_what_was_told_is_saved_and_saving_goes_on_once_there_is_room(tmp_path: 
     node.store.close()
 
 
-def test_a_sync_that_finds_no_room_keeps_what_it_took_and_goes_on_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sync_that_finds_no_room_keeps_what_it_took_and_goes_on_later(tmp_path: Path) -> None:
     with Peer(PaperHub(items_a_page=20)).answering() as peer:
-        centre = Centre.enrol(peer, tmp_path / "home", monkeypatch)
+        centre = Centre.enrol(peer, tmp_path / "home")
         for _ in range(800):
             peer.hub.publish(by_hub(peer.hub, "message", {"text": os.urandom(300).hex()}), Writer.DOCTOR)
         with centre.open() as store:

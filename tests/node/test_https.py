@@ -15,20 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from hwc_node import config, keystore, server_certificate
+from hwc_node import config, server_certificate
 from hwc_node.cli import serving as serving_pages
 from hwc_node.cli.https import Encrypted
 from hwc_node.web.premises import Https, Premises
 from sync_protocol.errors import OurFault
 from tests.node.enrolled_home import NOW_MS, PASSPHRASE, PERSON_NAME, Home, make_home
 from tests.node.https_centre import PATIENCE_S, read, serving
-from tests.node.served_centre import QUICK_MEMORY_KIB
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setattr(keystore, "NEW_MEMORY_KIB", QUICK_MEMORY_KIB)
-    monkeypatch.setattr(keystore, "NEW_ITERATIONS", 1)
+def home(tmp_path: Path) -> Home:
     return make_home(tmp_path)
 
 

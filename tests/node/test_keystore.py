@@ -23,11 +23,12 @@ ASHA = PersonId(bytes(range(16)))
 RAVI = PersonId(bytes(range(16, 32)))
 ASHA_WORDS = "lamp river seven mango"
 RAVI_WORDS = "quiet brick yellow boat"
+REAL_MEMORY_KIB, REAL_ITERATIONS = keystore.NEW_MEMORY_KIB, keystore.NEW_ITERATIONS  # the tests make theirs cheap
 
 
 @pytest.fixture(scope="module")
 def two_people(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, DatabaseKey]:
-    """The bytes of a file with Asha's and Ravi's slots, and the key: made once, since each slot costs 100 ms."""
+    """The bytes of a file with Asha's and Ravi's slots, and the key: made once."""
     path = tmp_path_factory.mktemp("slots") / "slots.json"
     key = keystore.create(path, ASHA, "Asha", ASHA_WORDS)
     keystore.add_slot(path, key, RAVI, "Ravi", RAVI_WORDS)
@@ -50,6 +51,11 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))
+
+
+def test_a_new_slot_costs_the_work_of_rfc_9106_and_the_memory_of_owasp() -> None:
+    assert REAL_MEMORY_KIB * REAL_ITERATIONS >= 64 * 1024 * 3
+    assert REAL_MEMORY_KIB >= 19 * 1024
 
 
 def test_each_person_opens_the_same_key_and_is_named(path: Path, two_people: tuple[bytes, DatabaseKey]) -> None:

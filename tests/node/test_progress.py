@@ -36,8 +36,8 @@ def peer() -> Iterator[Peer]:
 
 
 @pytest.fixture
-def centre(peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
-    return Centre.enrol(peer, tmp_path / "home", monkeypatch)
+def centre(peer: Peer, tmp_path: Path) -> Centre:
+    return Centre.enrol(peer, tmp_path / "home")
 
 
 def slowly(request: Request) -> None:

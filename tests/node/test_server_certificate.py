@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
-from hwc_node import backup, keystore, local_ca, membership, server_certificate
+from hwc_node import backup, local_ca, membership, server_certificate
 from hwc_node.config import NodeConfig
 from hwc_node.engine import begin_write
 from hwc_node.keystore import DatabaseKey
@@ -24,15 +24,13 @@ from sync_protocol.errors import OurFault
 from tests.node.enrolled_home import NOW_MS, PASSPHRASE, PERSON_NAME, Home, make_home
 from tests.node.paper_hub import PaperHub
 from tests.node.peer import Peer
-from tests.node.served_centre import QUICK_MEMORY_KIB, Centre
+from tests.node.served_centre import Centre
 
 NAMES: Sequence[Name] = ["localhost", IPv4Address("127.0.0.1"), IPv4Address("192.168.1.10")]
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    monkeypatch.setattr(keystore, "NEW_MEMORY_KIB", QUICK_MEMORY_KIB)
-    monkeypatch.setattr(keystore, "NEW_ITERATIONS", 1)
+def home(tmp_path: Path) -> Home:
     return make_home(tmp_path)
 
 
@@ -45,11 +43,9 @@ def put(store: Store, **values: object) -> None:
         membership.put(connection, values)
 
 
-def test_enrolling_makes_the_centres_authority_and_a_second_look_finds_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_enrolling_makes_the_centres_authority_and_a_second_look_finds_it(tmp_path: Path) -> None:
     with Peer(PaperHub()).answering() as peer:
-        centre = Centre.enrol(peer, tmp_path / "node", monkeypatch)
+        centre = Centre.enrol(peer, tmp_path / "node")
         with centre.open() as store:
             told = server_certificate.fingerprint(store)
             assert told is not None

@@ -42,7 +42,7 @@ def peer() -> Iterator[Peer]:
 @pytest.fixture
 def centre(peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
     """Enrolled and synced once; since then both sides have written."""
-    made = Centre.enrol(peer, tmp_path / "home", monkeypatch)
+    made = Centre.enrol(peer, tmp_path / "home")
     for name, value in environment(made.config.home).items():
         monkeypatch.setenv(name, value)
     peer.hub.publish(by_hub(peer.hub, "message", {"text": "before"}), Writer.DOCTOR)

@@ -26,8 +26,8 @@ GUARDS = ("content-security-policy", "referrer-policy", "x-content-type-options"
 
 
 @pytest.fixture
-def centre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
-    return Centre.begin(tmp_path, monkeypatch)
+def centre(tmp_path: Path) -> Centre:
+    return Centre.begin(tmp_path)
 
 
 def routes(centre: Centre) -> list[tuple[str, str]]:

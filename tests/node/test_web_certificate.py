@@ -24,9 +24,9 @@ IN = {"name": PERSON_NAME, "passphrase": PASSPHRASE}
 
 
 @pytest.fixture
-def centre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
+def centre(tmp_path: Path) -> Centre:
     """A centre on its Wi-Fi, with HTTPS."""
-    made = Centre.begin(tmp_path, monkeypatch)
+    made = Centre.begin(tmp_path)
     names: list[Name] = ["localhost", "rampur.local", IPv4Address("127.0.0.1"), WIFI]
     made.premises.port = PORT
     made.premises.https = Https(SECURE_PORT, server_certificate.current(made.store, names, NOW_MS))
@@ -34,8 +34,8 @@ def centre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
 
 
 @pytest.fixture
-def plain_centre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
-    return Centre.begin(tmp_path, monkeypatch)
+def plain_centre(tmp_path: Path) -> Centre:
+    return Centre.begin(tmp_path)
 
 
 # -- the certificate ---------------------------------------------------------------------------------------------------

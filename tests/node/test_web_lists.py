@@ -25,8 +25,8 @@ CALM = LineFacts(0, None, NOW_MS, NOW_MS, "", 0, 0, False)
 
 
 @pytest.fixture
-def centre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
-    return Centre.begin(tmp_path, monkeypatch)
+def centre(tmp_path: Path) -> Centre:
+    return Centre.begin(tmp_path)
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_what_the_hub_could_not_take_is_listed_with_the_reason(centre: Centre, w
 
 
 def test_news_that_would_hide_much_is_obeyed_only_by_whoever_says_they_asked(
-    centre: Centre, window: CentreWindow, monkeypatch: pytest.MonkeyPatch
+    centre: Centre, window: CentreWindow
 ) -> None:
     patient = write(centre.store, PERSON, "patient", {"name": "Lakshmi Devi"})
     with begin_write(centre.store.engine) as connection:

@@ -22,8 +22,8 @@ MINUTE_MS = 60_000
 
 
 @pytest.fixture
-def centre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
-    return Centre.begin(tmp_path, monkeypatch)
+def centre(tmp_path: Path) -> Centre:
+    return Centre.begin(tmp_path)
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ BIDI = "\u202e"
 
 
 @pytest.fixture
-def centre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
-    return Centre.begin(tmp_path, monkeypatch)
+def centre(tmp_path: Path) -> Centre:
+    return Centre.begin(tmp_path)
 
 
 def view_of(centre: Centre) -> dict[str, Value]:

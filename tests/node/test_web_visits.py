@@ -17,8 +17,8 @@ DAY_MS = 24 * HOUR_MS
 
 
 @pytest.fixture
-def centre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Centre:
-    return Centre.begin(tmp_path, monkeypatch)
+def centre(tmp_path: Path) -> Centre:
+    return Centre.begin(tmp_path)
 
 
 @pytest.fixture
