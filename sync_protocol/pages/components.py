@@ -69,7 +69,7 @@ class Components:
             told = opened.get(part)
             if isinstance(told, Mapping):
                 filling[_OPEN[part]] = str(escape(self._shown(told["text"])))
-                opened[part] = {"text": _OPEN[part]}
+                opened[part] = {**told, "text": _OPEN[part]}
         if "items" in opened and name != "error-summary":
             known = {str(item["value"]) for item in opened["items"]}
             if "value" in opened:

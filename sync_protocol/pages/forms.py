@@ -16,7 +16,8 @@ from typing import Final
 
 from sync_protocol import limits, schema
 from sync_protocol.canonical import Value
-from sync_protocol.pages.language import said
+from sync_protocol.pages import clinical
+from sync_protocol.pages.language import said, spoken
 from sync_protocol.schema import FieldType
 from sync_protocol.words import N_
 
@@ -128,12 +129,12 @@ def problem_said(row: schema.Field, label: str) -> str:
         return said(
             "%(label)s must be from %(low)s to %(high)s %(unit)s",
             label=label,
-            low=f"{row.low:g}",
-            high=f"{row.high:g}",
-            unit=row.unit,
+            low=spoken().number(row.low),
+            high=spoken().number(row.high),
+            unit=clinical.unit(row.name),  # as people write it; the table has it as machines do
         ).rstrip()
     if row.type is FieldType.TEXT:
-        return said("%(label)s must be at most %(num)s characters", label=label, num=row.max_chars)
+        return said("%(label)s must be at most %(num)s characters", label=label, num=spoken().number(row.max_chars))
     return said(_OTHER_PROBLEMS.get(row.type, N_("%(label)s cannot be saved like this")), label=label)
 
 
