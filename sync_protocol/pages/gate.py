@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from sync_protocol.errors import TooLarge
 from sync_protocol.pages.forms import MAX_FIELDS, Form
 from sync_protocol.pages.guarding import FORM_TYPE, MAX_BODY_BYTES, NOT_KEPT, is_here, is_ours, policy
+from sync_protocol.pages.language import choose, words_of
 from sync_protocol.words import N_
 
 Scope = MutableMapping[str, Any]
@@ -22,8 +23,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-NOT_THAT_HOST: Final = "This is not that host.\n"
-NOT_FROM_HERE: Final = "This form is not from here.\n"
+NOT_THAT_HOST: Final = N_("These pages are not to be found under this name. Use the address that their computer shows.")
+NOT_FROM_HERE: Final = N_("This form was sent by another site. Nothing was changed.")
 
 
 class Guard:
@@ -102,10 +103,14 @@ def header(scope: Scope, wanted: bytes) -> str:
 
 
 def _plain(status: int, text: str) -> Application:
-    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode())]
+    """A sentence, in the language that the browser asks for."""
+
+    async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
+        words = words_of(choose(None, header(scope, b"accept-language")))
+        body = f"{words.gettext(text)}\n".encode()
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": text.encode()})
+        await send({"type": "http.response.body", "body": body})
 
     return answer
 

@@ -363,6 +363,8 @@ def test_an_upgrade_counts_what_was_here_before(home: Home) -> None:
         before = report(store)
         with begin_write(store.engine) as connection:
             connection.exec_driver_sql("DROP TABLE patient_work")
+            connection.exec_driver_sql("DROP TABLE word")
+            connection.exec_driver_sql("DROP INDEX change_oldest")
             connection.exec_driver_sql("ALTER TABLE referral_work DROP COLUMN specialty")
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0009'")
     with home.open() as store:

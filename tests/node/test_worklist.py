@@ -55,7 +55,8 @@ def wanted(store: Store, patient: bytes) -> tuple[set[tuple[object, ...]], set[t
             section = {"answered": 0, "seen": 2, "closed": 3, "withdrawn": 3}.get(now.status.value, 1)
             rank = {"emergency": 0, "urgent": 1, "routine": 2}.get(str(view.get("urgency")), 1)
             times = (now.saved_ms, now.received_ms, now.answered_ms)
-            referrals.add((one.key.record, patient, section, rank, now.status.value, *times))
+            specialty = view.get("specialty", "")
+            referrals.add((one.key.record, patient, section, rank, now.status.value, *times, specialty))
         if one.key.kind == "follow_up":
             due.add((one.key.record, patient, view.get("due", ""), int(view.get("done") is True)))
     return referrals, due
