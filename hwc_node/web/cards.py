@@ -59,7 +59,7 @@ def make_card(desk: AtWork, name: str, _form: Posted) -> Response:
 
 @router.get("/elsewhere")
 def elsewhere(desk: AtWork) -> Response:
-    return _elsewhere(desk, Form())
+    return _elsewhere(desk, desk.begun(Form))
 
 
 def _elsewhere(desk: Desk, form: Form, status: int = 200) -> Response:

@@ -151,9 +151,9 @@ def correct(desk: AtWork, name: str, record: str, form: Posted) -> Response:
 @router.get("/patients/{name}/records/{kind}/{record}/error")
 def error_page(desk: AtWork, name: str, kind: str, record: str) -> Response:
     kept = _hideable(desk, name, kind, record)
-    form = Form()
-    editing.show(form, kept.record)
-    return _show_error(desk, name, kept, form)
+    fresh = Form()
+    editing.show(fresh, kept.record)
+    return _show_error(desk, name, kept, desk.begun(lambda: fresh))
 
 
 def _hideable(desk: Desk, name: str, kind: str, record: str) -> KeptRecord:

@@ -38,6 +38,9 @@ from sync_protocol.pages.rendering import Renderer
 LANGUAGE_COOKIE: Final = "language"
 CSRF: Final = "csrf"
 OWN_FIELDS: Final = frozenset({CSRF, "at"})
+DRAFT: Final = "/draft"
+PARTS_OF_A_PAGE: Final = ("message", "withdraw")  # forms in the midst of a page
+NO_ENTRIES: Final = frozenset({"/", "/unlock"})
 HOME: Final = "/"
 LOCK_SCREEN: Final = "/unlock"
 
@@ -81,8 +84,13 @@ class Desk:
 
     @property
     def place(self) -> str:
-        """The form's path: what its draft is called by."""
+        """The path that was asked for."""
         return str(self.request.url.path)
+
+    @cached_property
+    def entry(self) -> str:
+        """The page of the entry that this request belongs to: what its draft is called by."""
+        return entry_at(self.request, self.place)
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ class Desk:
 
     def begun(self, fresh: Callable[[], Form]) -> Form:
         """The form as this person left it; a fresh one where they have not begun it."""
-        draft = drafts.find(self.store, self.session.person, self.place)
+        draft = drafts.find(self.store, self.session.person, self.entry)
         return Form(dict(draft.fields)) if draft is not None else fresh()
 
     def saved(self, form: Form, action: Callable[[], object]) -> bool:
@@ -157,7 +165,7 @@ class Desk:
 
     def drop_draft(self) -> None:
         with suppress(HealthSyncError):  # it was saved; that the draft is still there is no reason to say otherwise
-            drafts.drop(self.store, self.session.person, self.place)
+            drafts.drop(self.store, self.session.person, self.entry)
 
 
 def words_of(request: Request) -> Words:
@@ -214,14 +222,20 @@ async def posted(request: Request) -> Form:
 
 def keep_for_later(request: Request, session: Session, form: Form) -> None:
     """Whoever comes back finds what they had typed when the page locked itself."""
-    premises = premises_of(request)
-    if premises.store is None:
-        return
+    premises, path = premises_of(request), request.url.path
+    place = entry_at(request, form.value("at") if path == DRAFT else path)
     fields = {name: values for name, values in form.given.items() if name not in OWN_FIELDS}
+    if premises.store is None or not place or not fields:
+        return
     with suppress(HealthSyncError):  # a full disk: the browser's own history still has the form
-        drafts.keep(
-            premises.store, session.person, request.url.path, fields, premises.now_ms(), patient_in(request.url.path)
-        )
+        drafts.keep(premises.store, session.person, place, fields, premises.now_ms(), patient_in(place))
+
+
+def entry_at(request: Request, path: str) -> str:
+    """The page on which a form is found again that goes to this path; empty where there is nothing to go on with."""
+    page = guards.page_at(request, path)
+    is_entry = path in (page, *(f"{page}/{part}" for part in PARTS_OF_A_PAGE))
+    return page if is_entry and page not in NO_ENTRIES else ""
 
 
 def patient_in(path: str) -> PatientId | None:

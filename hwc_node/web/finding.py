@@ -17,7 +17,7 @@ from hwc_node.finding import Found
 from hwc_node.printing import scanned
 from hwc_node.printing.scanned import Scanned
 from hwc_node.web import cards
-from hwc_node.web.desk import HOME, AtWork, Desk, Posted, patient_in
+from hwc_node.web.desk import DRAFT, HOME, AtWork, Desk, Posted, entry_at, patient_in
 from sync_protocol import slip, subscription
 from sync_protocol.change import PatientId
 from sync_protocol.documents import id_text, parse_id
@@ -53,7 +53,10 @@ def _home(
 ) -> Response:
     if desk.request.headers.get("hx-request"):
         return desk.page("found", form=form, found=found, letters=letters, slip_read=slip_read)
-    begun = [one for one in drafts.of_person(desk.store, desk.session.person) if one.place != HOME]
+    begun = [
+        (one, desk.clinic.patient_name(one.patient) if one.patient is not None else None)
+        for one in drafts.of_person(desk.store, desk.session.person)
+    ]
     return desk.page(
         "home",
         form=form,
@@ -116,11 +119,10 @@ def begin(desk: AtWork, form: Posted) -> Response:
     return desk.go(REGISTER)
 
 
-@router.post("/draft")
+@router.post(DRAFT)
 def keep(desk: AtWork, form: Posted) -> Response:
     """What a page sends by itself while somebody types."""
-    place = form.value("at")
-    if place.startswith("/") and len(place) <= drafts.MAX_PLACE_CHARS:
+    if place := entry_at(desk.request, form.value("at")):
         desk.keep_draft(form, place, patient_in(place))
     return Response(status_code=204)
 

@@ -96,7 +96,7 @@ def news(desk: AtWork, form: Posted) -> Response:
 
 @router.get("/decisions/{kind}/{record}/{field:path}")
 def decision(desk: AtWork, kind: str, record: str, field: str) -> Response:
-    return _decision(desk, f"{kind}/{record}/{field}", Form())
+    return _decision(desk, f"{kind}/{record}/{field}", desk.begun(Form))
 
 
 def _decision(desk: Desk, name: str, form: Form, status: int = 200) -> Response:

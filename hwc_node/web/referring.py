@@ -89,7 +89,7 @@ def _writes(desk: Desk, form: Form, case: RecordId) -> dict[str, Value]:
 
 @router.get("/referrals/{name}")
 def referral_page(desk: AtWork, name: str) -> Response:
-    return _referral(desk, name, Form())
+    return _referral(desk, name, desk.begun(Form))
 
 
 def _referral(desk: Desk, name: str, form: Form, status: int = 200) -> Response:

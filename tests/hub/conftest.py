@@ -28,6 +28,7 @@ THROWAWAY_SETTINGS: Final = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "32MB",
+    "autovacuum": "off",  # a worker of it, which is PostgreSQL's own, would keep a test's database from being dropped
 }
 
 EMPTY: Final = "template1"  # PostgreSQL's own

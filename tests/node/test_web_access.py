@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from fastapi.routing import APIRoute
 
-from hwc_node import keystore, overview, standing
+from hwc_node import drafts, keystore, overview, standing
 from sync_protocol.documents import id_text
-from tests.node.enrolled_home import PASSPHRASE, PERSON_NAME, fresh_id
+from tests.node.enrolled_home import PASSPHRASE, PERSON, PERSON_NAME, fresh_id
 from tests.node.paged_centre import SECOND_NAME, SECOND_PASSPHRASE, Centre
 
 PUBLIC = {
@@ -143,6 +143,28 @@ def test_who_locks_shows_nothing_more(centre: Centre) -> None:
     assert window.post("/lock", {"csrf": window.csrf}).headers["location"] == "/unlock"
     assert window.get("/today").headers.get("location") == "/unlock"
     assert PERSON_NAME in window.get("/unlock").text
+
+
+def test_what_was_typed_when_the_page_locked_itself_is_found_on_a_page(centre: Centre) -> None:
+    """Of every form, and of what a page sends by itself while somebody types."""
+    for path in [path for method, path in routes(centre) if method == "POST"]:
+        window, kept = centre.window_of(), f"typed into {path}"
+        secret = window.csrf
+        window.post("/lock", {"csrf": secret})
+        window.post(path, {"csrf": secret, "text": kept, "name": PERSON_NAME, "passphrase": "none", "at": "/sync"})
+        window = centre.window_of()
+        for draft in drafts.of_person(centre.store, PERSON):
+            assert window.get(draft.place).status_code in (200, 404), draft.place
+            assert draft.place not in ("/", "/unlock")
+            assert draft.place == "/sync" or path.startswith(draft.place)
+            drafts.drop(centre.store, PERSON, draft.place)
+    window, visit = centre.window_of(), f"/patients/{id_text(fresh_id())}/visit"
+    secret = window.csrf
+    window.post("/lock", {"csrf": secret})
+    window.post("/draft", {"csrf": secret, "at": visit, "history": "since yesterday"})
+    found = drafts.find(centre.store, PERSON, visit)
+    assert found is not None
+    assert found.fields == {"history": ["since yesterday"]}
 
 
 def test_whose_key_slot_is_removed_is_out(centre: Centre) -> None:

@@ -181,6 +181,22 @@ def test_messages_go_both_ways_and_one_sent_twice_is_one(centre: Centre, window:
     assert (empty.status_code, "Write what you want to say" in words(empty.text)) == (422, True)
 
 
+def test_a_message_typed_when_the_page_locked_itself_stands_in_its_box_again_until_it_is_saved(centre: Centre) -> None:
+    window = centre.window_of()
+    _, referral = referred(window)
+    secret, made = window.csrf, hidden(window.get(referral).text)["message_id"]
+    window.post("/lock", {"csrf": secret})
+    window.post(f"{referral}/message", {"csrf": secret, "message_id": made, "text": "She walks again"})
+    window = centre.window_of()
+    assert f'href="{referral}"' in window.get("/").text
+    page = window.get(referral).text
+    assert ">She walks again</textarea>" in page
+    assert hidden(page)["message_id"] == made
+    window.send(f"{referral}/message", {"message_id": made, "text": "She walks again"}, page=referral)
+    assert ">She walks again</textarea>" not in window.get(referral).text
+    assert "go on" not in window.get("/").text
+
+
 def test_a_withdrawn_referral_says_why_and_waits_no_more(centre: Centre, window: CentreWindow) -> None:
     _, path = referred(window)
     assert window.send(f"{path}/withdraw", {"why": ""}, page=path).status_code == 422
