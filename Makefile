@@ -5,6 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 STAMP := $(VENV)/.ready
+unexport PYTHONDONTWRITEBYTECODE  # programs that are started hundreds of times would be compiled each time
 
 .DEFAULT_GOAL := help
 .PHONY: help setup assets browser demo test lint types simulate soak bench lock clean
@@ -56,7 +57,7 @@ browser: $(STAMP)
 
 test: $(STAMP) assets browser
 	@[ -d ../shared ] || echo "The folder ../shared is not here: the tests in tests/shared are not run and not counted."
-	@$(RUN) -m pytest -n 2 -q --durations=10 $(or $(ARGS),tests)
+	@$(RUN) -m pytest -n 2 --dist worksteal -q --durations=10 $(or $(ARGS),tests)
 
 lint: $(STAMP)
 	@$(VENV)/bin/ruff check .

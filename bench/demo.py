@@ -22,8 +22,9 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from bench import places
 from bench.browsing import Browser
-from bench.places import BIN, HubPlace, Place, Served, StepFailed, hold
+from bench.places import HubPlace, Place, Served, StepFailed, hold
 from bench.sign_ins import Doctor, let_in, signed_in
 from bench.visits import Visits
 
@@ -320,8 +321,8 @@ class Demo:
         at_hub = " ".join(f"{name}='{value}'" for name, value in self.hub.environment.items())
         running = [one.server.pid for one in (self.hub, self.centre) if one is not None and one.server is not None]
         print(f"It goes on running in {self.folder}:")
-        print(f"   {laptop} {BIN}/hwc status")
-        print(f"   {at_hub} {BIN}/hub status")
+        print(f"   {laptop} {places.BIN}/hwc status")
+        print(f"   {at_hub} {places.BIN}/hub status")
         print(f"   when you are done: kill {' '.join(map(str, running))}; rm -r {self.folder}")
 
 

@@ -24,7 +24,8 @@ from hub_server import postgres as hub_postgres
 PEAKS_FILE: Final = "hub.peaks"  # the most memory that a hub held before it was stopped
 START_TIMEOUT_S: Final = 60
 COMMAND_TIMEOUT_S: Final = 300
-BIN: Final = Path(sys.executable).parent
+BIN = Path(sys.executable).parent
+"""Where the programs are."""
 
 
 class StepFailed(Exception):

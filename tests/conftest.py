@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from bench import places
+from tests import warm
 from tests.costs import make_cheap
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
@@ -36,6 +38,21 @@ def cheap_passphrases() -> Iterator[None]:
     """What a new one costs in this process."""
     with pytest.MonkeyPatch.context() as patch:
         make_cheap(patch)
+        yield
+
+
+@pytest.fixture(scope="session")
+def warm_folder() -> Iterator[Path]:
+    """Where programs are that start at once (`tests.warm`)."""
+    with warm.programs() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def warm_programs(warm_folder: Path) -> Iterator[None]:
+    """The commands of this module's places start at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(places, "BIN", warm_folder)
         yield
 
 

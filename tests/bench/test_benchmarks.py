@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import exchange, find, grow, ingest, memory, pages
+from bench import exchange, find, grow, ingest, memory, pages, places
 from bench.figures import Figure
 
 
@@ -21,6 +21,12 @@ def folder() -> Iterator[Path]:
     made.chmod(0o711)
     yield made
     shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def warm(warm_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no memory is looked at: commands start at once (`tests.warm`)."""
+    monkeypatch.setattr(places, "BIN", warm_folder)
 
 
 def told(figures: list[Figure]) -> dict[str, Figure]:
@@ -38,11 +44,13 @@ def test_exchange_answers_every_node_and_admits_everything(folder: Path) -> None
     assert peaks["hub, exchange"].value > 20  # a Python with its libraries holds more
 
 
+@pytest.mark.usefixtures("warm")
 def test_ingest_goes_on_behind_records_that_are_stored_already(folder: Path) -> None:
     found = told(ingest.run(folder, 1, 400, stored=800))
     assert found["behind 800 records"].baseline == found["admitted and readable"].value
 
 
+@pytest.mark.usefixtures("warm")
 def test_grow_measures_each_size_against_the_smallest(folder: Path) -> None:
     found = told(grow.run(folder, sizes=(60, 200), turns=2))
     for what in ("a sync with 50 new records", "one record saved", "one patient found"):
@@ -51,6 +59,7 @@ def test_grow_measures_each_size_against_the_smallest(folder: Path) -> None:
     assert found["1,000 consultations at the hub"].value > 0
 
 
+@pytest.mark.usefixtures("warm")
 def test_find_finds_everybody_by_their_own_name(folder: Path) -> None:
     found = told(find.run(folder, patients=60, searches=20))
     assert found["median among 60"].value > 0

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
+from bench import places
 from tests.browser import chromium
 from tests.browser.stage import PASSPHRASE, Stage
 
@@ -90,13 +91,20 @@ class Watched:
 Opening = Callable[..., Watched]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_commands(warm_programs: None) -> None:
+    """See `tests.warm`."""
+
+
 @pytest.fixture(scope="session")
-def stage() -> Iterator[Stage]:
+def stage(warm_folder: Path) -> Iterator[Stage]:
     folder = Path(tempfile.mkdtemp(prefix="pages-")).resolve()
     folder.chmod(0o711)  # PostgreSQL's own user passes through, where this runs as root
     made = Stage.below(folder)
     try:
-        made.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(places, "BIN", warm_folder)
+            made.start()
         yield made
     finally:
         made.stop()

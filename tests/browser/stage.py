@@ -9,7 +9,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.places import BIN, HubPlace, Place, free_port, wait_until_ready
+from bench import places
+from bench.places import HubPlace, Place, free_port, wait_until_ready
 from bench.sign_ins import Doctor
 from hub_server import config as hub_settings
 from hub_server import people, postgres, sign_in, vault
@@ -90,7 +91,7 @@ class Stage:
         """The centre's pages. Returns when they answer."""
         with (self.folder / "node.log").open("ab") as log:
             self.server = subprocess.Popen(
-                [str(BIN / "hwc"), "serve"],
+                [str(places.BIN / "hwc"), "serve"],
                 env=os.environ | self.node.environment,
                 stdout=log,
                 stderr=log,

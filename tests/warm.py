@@ -1,0 +1,188 @@
+"""Programs that start at once: a process that has loaded `hwc` and `hub` already forks one for each command.
+
+Loading takes a second of work each time, and tests run hundreds of commands. What is forked is the real program in a
+process of its own, with its own environment, folder, streams, signals and exit status; only the loading was done before.
+`programs` makes a folder with two small executables in the place of the installed ones. The installed ones are run by
+`tests.hub.test_wheel`, `tests.test_completion` and whatever spawns its own; a fork is wrong where memory is measured.
+"""
+
+from __future__ import annotations
+
+import array
+import atexit
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PROGRAMS: Final = ("hwc", "hub")
+STREAMS: Final = 3
+LENGTH_BYTES: Final = 4
+START_TIMEOUT_S: Final = 60
+
+CLIENT: Final = """#!{python} -ISB
+import array, json, os, signal, socket, sys
+link = socket.socket(socket.AF_UNIX)
+link.connect({address!r})
+asked = json.dumps([{program!r}, sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
+streams = array.array("i", [0, 1, 2])
+link.sendmsg([len(asked).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+link.sendall(asked)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, lambda number, _: link.send(bytes([number])))
+told = link.recv(1)
+status = told[0] if told else 70
+if status > 128 and len(told := link.recv(1)) == 1 and told[0]:
+    signal.signal(told[0], signal.SIG_DFL)
+    os.kill(os.getpid(), told[0])
+os._exit(status)
+"""
+"""status, and behind one above 128 the signal that ended the program, or 0."""
+
+
+@contextmanager
+def programs() -> Iterator[Path]:
+    """The folder of the two executables."""
+    with tempfile.TemporaryDirectory(prefix="warm-") as made:
+        folder = Path(made).resolve()
+        address = str(folder / "socket")
+        for program in PROGRAMS:
+            text = CLIENT.format(python=sys.executable, address=address, program=program)
+            (folder / program).write_text(text)
+            (folder / program).chmod(0o755)
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.warm", address], cwd=ROOT, stdout=subprocess.PIPE
+        ) as server:
+            try:
+                assert server.stdout is not None
+                assert server.stdout.readline() == b"ready\n"
+                yield folder
+            finally:
+                server.terminate()
+
+
+class _Server:
+    """Children by their link; each ends when its link does."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._listening = listening
+        self._waiting = selectors.DefaultSelector()
+        self._waiting.register(listening, selectors.EVENT_READ)
+        self._child: dict[socket.socket, int] = {}
+        self._link: dict[int, socket.socket] = {}
+
+    def run(self) -> None:
+        while True:
+            for key, _ in self._waiting.select():
+                if key.fileobj is self._listening:
+                    self._begin(self._listening.accept()[0])
+                elif isinstance(key.fileobj, socket.socket):
+                    self._signal(key.fileobj)
+                else:
+                    self._end(int(key.fd))
+
+    def _begin(self, link: socket.socket) -> None:
+        asked, streams = _received(link)
+        child = os.fork()
+        if child == 0:
+            status = 70
+            try:
+                status = _live(asked, streams, [self._listening, link, *self._child])
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        for one in streams:
+            os.close(one)
+        watched = os.pidfd_open(child)
+        self._child[link], self._link[watched] = child, link
+        self._waiting.register(link, selectors.EVENT_READ)
+        self._waiting.register(watched, selectors.EVENT_READ)
+
+    def _signal(self, link: socket.socket) -> None:
+        """One that the client got; without a client the program has nobody any more."""
+        number = link.recv(1)
+        if not number:
+            self._waiting.unregister(link)
+        os.kill(self._child[link], number[0] if number else signal.SIGKILL)
+
+    def _end(self, watched: int) -> None:
+        link = self._link.pop(watched)
+        status = os.waitstatus_to_exitcode(os.waitpid(self._child.pop(link), 0)[1])
+        self._waiting.unregister(watched)
+        os.close(watched)
+        if link in self._waiting.get_map():
+            self._waiting.unregister(link)
+        with suppress(BrokenPipeError):
+            link.sendall(bytes([status]) + b"\0" if status >= 0 else bytes([128 - status, -status]))
+        link.close()
+
+
+def _received(link: socket.socket) -> tuple[list[Any], list[int]]:
+    """What to run, and its streams."""
+    streams = array.array("i")
+    head, given, _, _ = link.recvmsg(LENGTH_BYTES, socket.CMSG_LEN(STREAMS * streams.itemsize))
+    streams.frombytes(given[0][2])
+    size, body = int.from_bytes(head, "big"), b""
+    while len(body) < size:
+        body += link.recv(size - len(body))
+    return json.loads(body), list(streams)
+
+
+def _live(asked: Sequence[Any], streams: Sequence[int], not_mine: Sequence[socket.socket]) -> int:
+    """The program from its first line to its exit status."""
+    for one in not_mine:
+        one.close()
+    program, words, environment, folder = asked
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    os.setsid()
+    for number, one in enumerate(streams):
+        os.dup2(one, number)
+        os.close(one)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
+    sys.argv = [program, *words]
+    from hub_server import start as hub
+    from hwc_node import start as hwc
+
+    status = 0
+    try:
+        (hwc if program == "hwc" else hub).main()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+    threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does at its end
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+def main() -> None:
+    import alembic.command  # noqa: F401  # all that a command may need
+
+    import hwc_node.cli.serving
+    import hwc_node.start  # noqa: F401
+
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(sys.argv[1])
+    listening.listen(64)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    _Server(listening).run()
+
+
+if __name__ == "__main__":
+    main()
