@@ -143,8 +143,8 @@ def _received(link: socket.socket) -> tuple[list[Any], list[int]]:
 
 def _live(asked: Sequence[Any], streams: Sequence[int], not_mine: Sequence[socket.socket]) -> int:
     """The program from its first line to its exit status."""
-    for one in not_mine:
-        one.close()
+    for other in not_mine:
+        other.close()
     program, words, environment, folder = asked
     os.environ.clear()
     os.environ.update(environment)
