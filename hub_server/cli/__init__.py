@@ -8,8 +8,9 @@ to stderr; no error shows a traceback without ``-v``. What a command does is dec
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
@@ -313,11 +314,17 @@ opening.command(app, "erase")(keeping.erase)
 opening.command(app, "doctor")(reports.doctor)
 
 
+@cache
+def _parser() -> Callable[..., Any]:
+    """What parses all commands and calls one: made once, where a process runs more than one."""
+    return typer.main.get_command(app).main
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit status."""
     opening.forget()
     try:
-        ended = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        ended = _parser()(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
         console.flush()
         return int(ended) if isinstance(ended, int) else Status.DONE
     except console.OutputClosed:

@@ -7,8 +7,9 @@ to stderr; no error shows a traceback without ``-v``. What a command does is dec
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
@@ -226,11 +227,17 @@ opening.command(app, "support", "Write what whoever helps needs to know.")(looki
 opening.command(app, "serve", "Sync in the background, and serve the centre's pages.")(moving.serve)
 
 
+@cache
+def _parser() -> Callable[..., Any]:
+    """What parses all commands and calls one: made once, where a process runs more than one."""
+    return typer.main.get_command(app).main
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command; its exit status."""
     opening.forget()
     try:
-        ended = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
+        ended = _parser()(args=list(arguments), prog_name=PROGRAM, standalone_mode=False)
         console.flush()
         if ended == Status.INTERRUPTED:  # typer has made a status of Ctrl-C already
             return console.complain(KeyboardInterrupt())

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from jinja2 import ChainableUndefined, ChoiceLoader, Environment, PackageLoader, select_autoescape
+from jinja2 import BytecodeCache, ChainableUndefined, ChoiceLoader, Environment, PackageLoader, select_autoescape
+from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 
 from sync_protocol.pages import language
@@ -21,6 +22,18 @@ SHARED: Final = "sync_protocol.pages"
 COMPONENTS: Final = "nhsuk_frontend_jinja"
 _TURNING: Final = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufff9-\ufffb]")
+
+
+class _Compiled(BytecodeCache):
+    """Templates that were compiled in this process, for the next application in it: tests make hundreds."""
+
+    code: ClassVar[dict[str, Any]] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self.code.get(bucket.key + bucket.checksum)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.code[bucket.key + bucket.checksum] = bucket.code
 
 
 class Renderer:
@@ -47,6 +60,7 @@ def _environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        bytecode_cache=_Compiled(),
     )
     environment.install_gettext_callables(  # type: ignore[attr-defined]  # the extension adds it
         lambda text: language.spoken().gettext(text),

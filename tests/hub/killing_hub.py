@@ -25,6 +25,7 @@ from weakref import WeakSet
 import psycopg
 
 from hub_server import cli, sync_api
+from hub_server.cli import program as program  # what `serve` loads late: here once, not in each fork
 
 FUSE = struct.Struct("<q")
 WRITES = ("INSERT", "UPDATE", "DELETE", "COPY")

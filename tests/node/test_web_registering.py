@@ -92,7 +92,7 @@ def test_what_is_missing_is_told_beside_each_field_and_in_a_summary_with_links(c
         ("phone", "९८७६५", "Phone must have ten digits"),
         ("abha", "1234", "An ABHA number has 14 digits"),
         ("name", "x" * 201, "at most 200 characters"),
-        ("address", "x" * 1_001, "at most 1000 characters"),
+        ("address", "x" * 1_001, "at most 1,000 characters"),
         ("sex", "X", "must be one of those in the list"),
         ("allergies", "y" * 61, "at most 60 letters"),
         ("allergies", ",".join(f"a{number}" for number in range(30)), "at most 20"),
