@@ -57,7 +57,7 @@ browser: $(STAMP)
 
 test: $(STAMP) assets browser
 	@[ -d ../shared ] || echo "The folder ../shared is not here: the tests in tests/shared are not run and not counted."
-	@$(RUN) -m pytest -n 2 --dist worksteal -q --durations=10 $(or $(ARGS),tests)
+	@$(RUN) -m pytest -n 3 --dist worksteal -q --durations=10 $(or $(ARGS),tests)
 
 lint: $(STAMP)
 	@$(VENV)/bin/ruff check .

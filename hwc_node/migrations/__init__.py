@@ -54,10 +54,10 @@ def upgrade(engine: Engine, steps: Steps = STEPS) -> None:
 
     with begin_write(engine) as connection:
         current = version(connection)  # anew, with the lock held: two programs starting at once upgrade once
-        _require_known(running.known(steps.folder), current)
         if current == steps.head:
             return
         if current is not None:
+            _require_known(running.known(steps.folder), current)
             _keep_copy(engine)
         running.run(steps.folder, connection)
 
@@ -102,14 +102,14 @@ def require_known(engine: Engine) -> None:
     """Raise NeedsPerson (``E_DB_NEWER``) for a database of a newer program. Changes nothing."""
     with begin_read(engine) as connection:
         current = version(connection)
-    if current != HEAD:
+    if current is not None and current != HEAD:
         from hwc_node.migrations import running  # as in `upgrade`
 
         _require_known(running.known(STEPS.folder), current)
 
 
-def _require_known(known: set[str], current: str | None) -> None:
-    if current is not None and current not in known:
+def _require_known(known: set[str], current: str) -> None:
+    if current not in known:
         raise NeedsPerson(
             "The database was made by a newer version of this program; nothing was changed.",
             code="E_DB_NEWER",

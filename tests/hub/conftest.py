@@ -61,6 +61,11 @@ def module_folder() -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_commands(warm_programs: None) -> None:
+    """See `tests.warm`."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_forgotten() -> Iterator[None]:
     """A hub begun without naming its home would keep a cluster of this user's own: here it is found out instead."""

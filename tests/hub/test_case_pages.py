@@ -17,7 +17,7 @@ from tests.hub.paged_hub import PagedHub
 from tests.hub.ward_pages import ANSWER, make, record, refer, send, send_from, sign
 from tests.pages.window import Window, hidden, words
 
-HOSTILE = "<script>alert(1)</script>\u202e'\"><img src=x onerror=alert(2)>{{ 7*7 }}\u0000=1+1 𐍈"
+HOSTILE = "<script>alert(1)</script>\u202e'\"><img src=x onerror=alert(2)>{{ 1234*5678 }}\u0000=1+1 𐍈"
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +241,7 @@ def test_hostile_text_in_every_field_is_inert(hub: PagedHub, node: BareNode, rao
         assert [name for name in read.names if name.startswith("on") or name == "style"] == []
         assert read.scripts <= 2
         assert read.images == 0
-        assert "49" not in read.text.replace("249", "")
+        assert "7006652" not in read.text
 
 
 class Elements(HTMLParser):

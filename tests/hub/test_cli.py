@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import psycopg
 import pytest
 import typer.main
 
+from bench import places
 from hub_server import backup, cli
 from hub_server.cli import console
 from hub_server.cli.console import Status, exit_status
@@ -309,7 +309,7 @@ def test_wrong_usage_is_status_2_and_the_version_is_told(hub: Terminal) -> None:
 def _serve(home: Path, url: str) -> subprocess.Popen[bytes]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HUB_")}
     environment |= {"HUB_HOME": str(home), "HUB_DATABASE_URL": url}
-    command = [sys.executable, "-m", "hub_server.cli", "serve", "--port", "0", "--json"]
+    command = [str(places.BIN / "hub"), "serve", "--port", "0", "--json"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 

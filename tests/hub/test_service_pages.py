@@ -203,7 +203,7 @@ def test_where_there_are_many_centres_one_looks_into_a_district_first(hub: Paged
 
 def test_hostile_names_of_places_are_inert_in_pages_and_sheets(hub: PagedHub, officer: Window) -> None:
     hub.world.facility("HWC4", FORMULA, HOSTILE)
-    hub.world.facility("HWC5", HOSTILE, "50%(x)s {{ 7*7 }}")
+    hub.world.facility("HWC5", HOSTILE, "50%(x)s {{ 1234*5678 }}")
     for code in ("HWC4", "HWC5"):
         visit(hub, hub.world.node(code))
     with hub.world.database.transaction() as connection:
@@ -213,7 +213,7 @@ def test_hostile_names_of_places_are_inert_in_pages_and_sheets(hub: PagedHub, of
         answer = officer.get(path)
         assert answer.status_code == 200, path
         assert "<script>alert" not in answer.text, path
-        assert "49" not in answer.text.replace("&#", "") or "{{ 7*7 }}" in answer.text, path
+        assert "49" not in answer.text.replace("&#", "") or "{{ 1234*5678 }}" in answer.text, path
         assert "\u202e" not in answer.text, path
     for path in ("/service/sheet?by=district", "/centres/sheet", "/states/sheet"):
         cells = [cell for row in sheet_of(officer, path) for cell in row]

@@ -6,7 +6,6 @@ import os
 import signal
 import ssl
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import places
 from bench.places import free_port
 from tests.node.enrolled_home import PASSPHRASE, PERSON_NAME, Home
 from tests.node.served_centre import ROOT
@@ -52,7 +52,7 @@ def serving(home: Home, *words: str, port: int | None = None, **environ: str) ->
     told, secure = home.config.home.parent / "told", port or free_port()
     with told.open("wb") as errors:
         program = subprocess.Popen(
-            [sys.executable, "-m", "hwc_node.cli", "serve", "--port", "0", "--https-port", str(secure), *words],
+            [str(places.BIN / "hwc"), "serve", "--port", "0", "--https-port", str(secure), *words],
             env={**os.environ, **chosen, **environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import places
 from hwc_node import config as settings
 from hwc_node import enrolment, outbox, standing
 from hwc_node.config import NodeConfig
@@ -77,9 +78,9 @@ class Centre:
             with begin_read(store.engine) as connection:
                 return Held(outbox.cursor(connection), positions, standing.pending_changes(store))
 
-    def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """The command in a process of its own."""
-        command = [sys.executable, "-m", "hwc_node.cli", *arguments]
+    def spawn(self, *arguments: str, installed: bool = False) -> subprocess.Popen[bytes]:
+        """The command in a process of its own. installed: as people start it, for who looks at that process."""
+        command = [str((Path(sys.executable).parent if installed else places.BIN) / "hwc"), *arguments]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=environment(self.config.home), **streams)  # type: ignore[call-overload, no-any-return]
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from bench import places
 from hwc_node import server_certificate
 from hwc_node.cli import console
 from hwc_node.sync import HubOutOfReach, RefusedByHub
@@ -58,7 +59,7 @@ def hwc(capfdbinary: pytest.CaptureFixture[bytes]) -> Runner:
 def spawn(home: Home, *arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
     """The command in a process of its own."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "HWC_HOME": str(home.config.home), "HWC_PASSPHRASE": PASSPHRASE}
-    command = [sys.executable, "-m", "hwc_node.cli", *arguments]
+    command = [str(places.BIN / "hwc"), *arguments]
     return subprocess.Popen(command, env=environ, **{"stderr": subprocess.PIPE, **streams})
 
 

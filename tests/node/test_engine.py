@@ -26,10 +26,10 @@ from sqlmodel import Field, Session, SQLModel, select
 
 from hwc_node import engine as door
 from sync_protocol.errors import HealthSyncError, NeedsPerson, OurFault, TheirBytes
+from tests.beside import BESIDE
 
 KEY = bytes(range(32))
 PLANTED = "Lakshmi Narayanan"
-SPAWN = multiprocessing.get_context("spawn")
 FORK = multiprocessing.get_context("fork")
 
 
@@ -378,7 +378,7 @@ def test_errors_from_elsewhere_have_codes() -> None:
 # -- several programs -------------------------------------------------------------------------------------------------
 
 
-def _answers(program: Callable[..., None], *arguments: object, context: Any = SPAWN) -> list[Any]:
+def _answers(program: Callable[..., None], *arguments: object, context: Any = BESIDE) -> list[Any]:
     """Run ``program(*arguments, pipe)`` in a process of its own; everything it sent."""
     receiving, sending = context.Pipe(duplex=False)
     child = context.Process(target=program, args=(*arguments, sending))
@@ -452,8 +452,8 @@ def test_what_was_acknowledged_survives_kill_9(engine: Engine, path: Path) -> No
     engine.dispose()
     acknowledged: list[int] = []
     for wanted in (1, 40, 7, 120):
-        receiving, sending = SPAWN.Pipe(duplex=False)
-        child = SPAWN.Process(target=_write_forever, args=(str(path), len(acknowledged), sending), daemon=True)
+        receiving, sending = BESIDE.Pipe(duplex=False)
+        child = BESIDE.Process(target=_write_forever, args=(str(path), len(acknowledged), sending), daemon=True)
         child.start()
         sending.close()
         for _ in range(wanted):
@@ -475,8 +475,8 @@ def test_what_was_acknowledged_survives_kill_9(engine: Engine, path: Path) -> No
 
 def test_a_writer_killed_inside_of_its_transaction_holds_no_lock(engine: Engine, path: Path) -> None:
     engine.dispose()
-    receiving, sending = SPAWN.Pipe(duplex=False)
-    child = SPAWN.Process(target=_write_and_wait, args=(str(path), sending), daemon=True)
+    receiving, sending = BESIDE.Pipe(duplex=False)
+    child = BESIDE.Process(target=_write_and_wait, args=(str(path), sending), daemon=True)
     child.start()
     assert receiving.poll(60) and receiving.recv() == "written, not committed"
     child.kill()

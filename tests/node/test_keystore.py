@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import resource
 import signal
@@ -18,6 +17,7 @@ from hwc_node import keystore
 from hwc_node.keystore import DatabaseKey
 from sync_protocol.change import PersonId
 from sync_protocol.errors import HealthSyncError, InvalidValue, NeedsPerson, OurFault, TheirBytes, Unsupported
+from tests.beside import BESIDE
 
 ASHA = PersonId(bytes(range(16)))
 RAVI = PersonId(bytes(range(16, 32)))
@@ -281,8 +281,7 @@ def _add(path: str, key: bytes, number: int) -> None:
 
 
 def test_two_programs_adding_at_once_lose_no_slot(path: Path, two_people: tuple[bytes, DatabaseKey]) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    programs = [spawn.Process(target=_add, args=(str(path), two_people[1], number)) for number in (1, 2, 3)]
+    programs = [BESIDE.Process(target=_add, args=(str(path), two_people[1], number)) for number in (1, 2, 3)]
     for program in programs:
         program.start()
     for program in programs:
@@ -302,9 +301,8 @@ def _add_on_a_full_disk(path: str, key: bytes, answers: Any) -> None:
 
 def test_a_write_that_fails_leaves_the_old_file_whole(path: Path, two_people: tuple[bytes, DatabaseKey]) -> None:
     before = path.read_bytes()
-    spawn = multiprocessing.get_context("spawn")
-    answers = spawn.SimpleQueue()
-    program = spawn.Process(target=_add_on_a_full_disk, args=(str(path), two_people[1], answers))
+    answers = BESIDE.SimpleQueue()
+    program = BESIDE.Process(target=_add_on_a_full_disk, args=(str(path), two_people[1], answers))
     program.start()
     program.join(60)
     assert program.exitcode == 0 and answers.get() == "E_DISK_FULL"

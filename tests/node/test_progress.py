@@ -8,7 +8,6 @@ import pty
 import re
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 import pytest
 
+from bench import places
 from hwc_node import outbox, sync
 from hwc_node.cli import words
 from hwc_node.sync import Progress
@@ -50,7 +50,7 @@ def at_a_terminal(centre: Centre, *arguments: str) -> tuple[str, str]:
     ours, theirs = pty.openpty()
     shell = environment(centre.config.home) | {"TERM": "xterm", "COLUMNS": "100"}
     ran = subprocess.Popen(
-        [sys.executable, "-m", "hwc_node.cli", *arguments],
+        [str(places.BIN / "hwc"), *arguments],
         env=shell,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

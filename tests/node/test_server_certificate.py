@@ -21,6 +21,7 @@ from hwc_node.keystore import DatabaseKey
 from hwc_node.local_ca import DAY_MS, Issued, Name
 from hwc_node.store import Store
 from sync_protocol.errors import OurFault
+from tests.beside import BESIDE
 from tests.node.enrolled_home import NOW_MS, PASSPHRASE, PERSON_NAME, Home, make_home
 from tests.node.paper_hub import PaperHub
 from tests.node.peer import Peer
@@ -160,9 +161,8 @@ def _ask(config: NodeConfig, key: bytes, answers: multiprocessing.Queue[bytes]) 
 
 
 def test_two_programs_that_ask_at_once_get_one_authority(home: Home) -> None:
-    context = multiprocessing.get_context("spawn")
-    answers: multiprocessing.Queue[bytes] = context.Queue()
-    asking = [context.Process(target=_ask, args=(home.config, home.key, answers)) for _ in range(2)]
+    answers: multiprocessing.Queue[bytes] = BESIDE.Queue()
+    asking = [BESIDE.Process(target=_ask, args=(home.config, home.key, answers)) for _ in range(2)]
     for one in asking:
         one.start()
     found = {answers.get(timeout=60) for _ in asking}

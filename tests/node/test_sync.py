@@ -427,9 +427,9 @@ def _ended(ran: subprocess.Popen[bytes]) -> tuple[int, Any, str]:
 def test_of_two_syncs_at_once_one_waits_or_says_so(centre: Centre, hwc: Runner, tmp_path: Path) -> None:
     hwc("import", save_lines(tmp_path / "lines", patients(1, 30)))
     gate, asked = Gate(centre.peer), centre.peer.counts["/v1/sync"]
-    first = centre.spawn("sync", "--json")
+    first = centre.spawn("sync", "--json", installed=True)
     gate.wait_until_asked()
-    hurried, second = centre.spawn("sync", "--json", "--timeout", "0.3"), centre.spawn("sync", "--json")
+    hurried, second = centre.spawn("sync", "--json", "--timeout", "0.3"), centre.spawn("sync", "--json", installed=True)
     status, _, said = _ended(hurried)
     assert status == 1 and "[E_SYNC_RUNNING]" in said
     _wait_at_the_lock(second, centre)
@@ -447,9 +447,9 @@ def test_of_two_syncs_at_once_one_waits_or_says_so(centre: Centre, hwc: Runner, 
 def test_a_sync_that_is_killed_lets_the_next_one_go_on(centre: Centre, hwc: Runner, tmp_path: Path) -> None:
     hwc("import", save_lines(tmp_path / "lines", patients(1, 30)))
     gate = Gate(centre.peer)
-    first = centre.spawn("sync", "--json")
+    first = centre.spawn("sync", "--json", installed=True)
     gate.wait_until_asked()
-    second = centre.spawn("sync", "--json")
+    second = centre.spawn("sync", "--json", installed=True)
     _wait_at_the_lock(second, centre)
     first.kill()
     assert _ended(first)[0] == -signal.SIGKILL
