@@ -7,7 +7,6 @@ what `hwc serve` held at most while it did all that, unlocking among it.
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +35,7 @@ PATIENTS: Final = 20_000
 RECORDS: Final = 100_000
 STORED: Final = 1_000_000
 TURNS: Final = 300
+CASES: Final = 1_000  # of those that wait, to ask for
 BATCH: Final = 1_000
 SEED: Final = 9
 FACILITY: Final = "HWC000800"
@@ -77,9 +77,7 @@ def run(
     folder: Path, patients: int = PATIENTS, records: int = RECORDS, stored: int = STORED, turns: int = TURNS
 ) -> list[Figure]:
     with running_hub(folder) as hub:
-        at_centre = _centre(hub, folder, patients, records, turns)
-        at_hub = _hub(hub, stored, turns)
-    return [*at_centre, *at_hub]
+        return [*_centre(hub, folder, patients, records, turns), *_hub(hub, stored, turns)]
 
 
 # -- the centre --------------------------------------------------------------------------------------------------------
@@ -188,7 +186,9 @@ def _hub(hub: HubPlace, stored: int, turns: int) -> list[Figure]:
     doctor = Doctor("dr.rao", "Dr Kavita Rao", PASSPHRASE)
     let_in(hub, doctor)
     chance = random.Random(SEED)
-    waiting = [one["id"] for one in (json.loads(line) for line in _referrals(hub)) if one["status"] == "received"]
+    waiting = [
+        one["id"] for one in hub.lines("referrals", "list", "--status", "received", "--limit", str(CASES), "--json")
+    ]
     hold(waiting, "no referral waits at the hub")
     times = Times()
     with signed_in(hub, doctor) as browser:
@@ -198,10 +198,6 @@ def _hub(hub: HubPlace, stored: int, turns: int) -> list[Figure]:
             if turn % 3 == 0:
                 times.take(browser, "the service by state", partial(browser.get, "/service"))
     return times.figures(f"hub of {stored:,} records")
-
-
-def _referrals(hub: HubPlace) -> list[str]:
-    return hub.run("referrals", "list", "--json").splitlines()
 
 
 def _at(times: Sequence[float], percent: int) -> float:
