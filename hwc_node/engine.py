@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
@@ -31,6 +32,7 @@ from sqlalchemy.pool import QueuePool
 from sqlcipher3 import dbapi2 as sqlcipher  # type: ignore[import-untyped]  # the driver brings no types
 
 from hwc_node.config import FILE_MODE, OTHERS, storage_fault
+from hwc_node.turns import Turns
 from sync_protocol.errors import HealthSyncError, NeedsPerson, OurFault, TheirBytes
 
 KEY_BYTES: Final = 32
@@ -55,6 +57,8 @@ READ: Final = "read"
 WRITE: Final = "write"
 
 _creating = threading.Lock()
+_queueing = threading.Lock()
+_queues: WeakKeyDictionary[Engine, Turns] = WeakKeyDictionary()
 
 
 def open_engine(path: Path, key: bytes, *, create: bool = True) -> Engine:
@@ -103,7 +107,7 @@ def begin_write(engine: Engine) -> Iterator[Connection]:
     what was written is on the disk. Not to be nested: the inner one would wait for the outer one until ``E_BUSY``.
     Raises the codes of ``translate``.
     """
-    with _transaction(engine, WRITE) as connection:
+    with _turns(engine).taken(BUSY_TIMEOUT_MS / 1000), _transaction(engine, WRITE) as connection:
         yield connection
 
 
@@ -308,6 +312,12 @@ def _transaction(engine: Engine, mode: str) -> Iterator[Connection]:
         else:
             with transaction:
                 yield connection
+
+
+def _turns(engine: Engine) -> Turns:
+    """Who writes next through this engine."""
+    with _queueing:
+        return _queues.setdefault(engine, Turns())
 
 
 @contextmanager

@@ -56,6 +56,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
     },
     "hwc_node": {
         "config": 10,
+        "turns": 10,
         "names": 10,
         "tables": 10,
         "files": 20,
