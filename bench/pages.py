@@ -89,6 +89,8 @@ def _centre(hub: HubPlace, folder: Path, patients: int, records: int, turns: int
     names = [find.made_up_name(chance) for _ in range(patients)]
     filled = _fill(store, PersonId(person), names, records, chance)
     store.close()
+    home = {"HWC_HOME": str(folder / FACILITY.lower()), "HWC_PASSPHRASE": PASSPHRASE}
+    Place("hwc", home).run("sync")  # what a centre has of three years was sent long ago
     with _serving(folder / FACILITY.lower(), folder) as served, Browser(served.url) as browser:
         browser.send("/unlock", {"name": PERSON, "passphrase": PASSPHRASE})
         times = Times()

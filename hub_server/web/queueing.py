@@ -21,7 +21,8 @@ from sync_protocol.errors import HealthSyncError
 from sync_protocol.pages import clinical, language
 from sync_protocol.pages.forms import Form
 
-ROWS_SHOWN: Final = 50
+ROWS_SHOWN: Final = 25  # the most urgent; who wants to see more asks for them
+MOST_ROWS: Final = 200
 LOOK_S: Final = 3.0  # how soon a doctor sees that something came; costs two queries of small indexes
 LIVE_S: Final = 600.0  # then the browser asks anew
 BEAT_LOOKS: Final = 5  # looks without news until something is sent, so that a dead connection is found out
@@ -29,37 +30,45 @@ BEAT_LOOKS: Final = 5  # looks without news until something is sent, so that a d
 router = APIRouter()
 
 
-def rows_of(connection: Connection, doctor: Person) -> list[Queued]:
-    """What waits for a doctor of this hospital and these specialties."""
+def many(asked: str) -> int:
+    """How many rows an address asks for."""
+    return min(max(int(asked), ROWS_SHOWN), MOST_ROWS) if asked.isdecimal() and len(asked) < 4 else ROWS_SHOWN
+
+
+def rows_of(connection: Connection, doctor: Person, most: int = ROWS_SHOWN) -> list[Queued]:
+    """What waits for a doctor of this hospital and these specialties; one more than asked for, where there are more."""
     return charts.queue(
         connection,
         statuses=charts.WAITING,
         specialties=doctor.specialties,
         hub=doctor.hub,
-        limit=ROWS_SHOWN,
+        limit=most + 1,
     )
 
 
 @router.get("/")
-def first_page(desk: Anyone) -> Response:
+def first_page(desk: Anyone, rows: str = "") -> Response:
     """A doctor's queue; for all others the service in numbers."""
-    return _show(desk, "queue", Form()) if desk.person.role is Role.DOCTOR else desk.go("/service")
+    return _show(desk, "queue", Form(), rows) if desk.person.role is Role.DOCTOR else desk.go("/service")
 
 
 @router.get("/queue/rows")
-def rows(desk: DoctorWatching) -> Response:
+def part(desk: DoctorWatching, rows: str = "") -> Response:
     """The list alone, for a page that is open."""
-    return _show(desk, "queue_rows", Form())
+    return _show(desk, "queue_rows", Form(), rows)
 
 
 @router.post("/duty")
 def on_duty(desk: Doctor, form: Posted) -> Response:
-    return desk.go("/") if attending.take_duty(desk, form) else _show(desk, "queue", form, 422)
+    return desk.go("/") if attending.take_duty(desk, form) else _show(desk, "queue", form, status=422)
 
 
-def _show(desk: Desk, template: str, form: Form, status: int = 200) -> Response:
+def _show(desk: Desk, template: str, form: Form, asked: str = "", *, status: int = 200) -> Response:
+    most = many(asked)
     with desk.store.database.transaction() as connection:
-        found = rows_of(connection, desk.person)
+        found = rows_of(connection, desk.person, most)
+        more = len(found) > most
+        found = found[:most]
         values = attending.duty_values(connection, desk.person, found, desk.now_ms)
         names = attending.names_of(connection, found)
         begun = drafts.begun(connection, desk.person.id)
@@ -75,7 +84,8 @@ def _show(desk: Desk, template: str, form: Form, status: int = 200) -> Response:
         begun=begun,
         lapse_ms=desk.place.claim_lapse_ms,
         words_of_rank=charts.URGENCY_WORDS,
-        limit=ROWS_SHOWN,
+        many=most,
+        most=min(2 * most, MOST_ROWS) if more else 0,
         specialty_items=items,
         status=status,
         **values,
@@ -86,19 +96,19 @@ def _show(desk: Desk, template: str, form: Form, status: int = 200) -> Response:
 
 
 @router.get("/queue/events")
-def events(desk: DoctorWatching) -> StreamingResponse:
+def events(desk: DoctorWatching, rows: str = "") -> StreamingResponse:
     """Server-sent events: ``changed`` whenever the queue is another than before. Nothing of a patient is in them. They end
     when the session does."""
-    return StreamingResponse(news(desk.place, desk.token), media_type="text/event-stream")
+    return StreamingResponse(news(desk.place, desk.token, many(rows)), media_type="text/event-stream")
 
 
-async def news(place: Place, token: str) -> AsyncIterator[bytes]:
+async def news(place: Place, token: str, most: int = ROWS_SHOWN) -> AsyncIterator[bytes]:
     """The stream itself: one look every LOOK_S seconds."""
-    seen = await run_in_threadpool(_look, place, token)
+    seen = await run_in_threadpool(_look, place, token, most)
     yield b"retry: 5000\n\n"
     for look in range(int(LIVE_S / LOOK_S)):
         await asyncio.sleep(LOOK_S)
-        now = await run_in_threadpool(_look, place, token)
+        now = await run_in_threadpool(_look, place, token, most)
         if now is None:
             return
         if now != seen:
@@ -108,7 +118,7 @@ async def news(place: Place, token: str) -> AsyncIterator[bytes]:
             yield b": still here\n\n"
 
 
-def _look(place: Place, token: str) -> bytes | None:
+def _look(place: Place, token: str, most: int) -> bytes | None:
     """What the page would show, as a hash: two lists with the same show the same. None where nobody is there any more, or
     the database does not answer: then the browser asks anew."""
     now_ms = place.now_ms()
@@ -117,7 +127,7 @@ def _look(place: Place, token: str) -> bytes | None:
             signed = sign_in.session_of(connection, token, now_ms, touch=False)
             if signed is None:
                 return None
-            found = rows_of(connection, signed.person)
+            found = rows_of(connection, signed.person, most)
             held = [row.held_by(now_ms, place.claim_lapse_ms) for row in found]
             present = [(one.doctor.id, one.until_ms) for one in duty.everyone_on_duty(connection, now_ms)]
     except HealthSyncError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -61,6 +62,25 @@ def test_opening_ones_own_case_keeps_the_claim(hub: PagedHub, node: BareNode) ->
     hub.window_of("rao").get(f"/cases/{name}")
     hub.world.now_ms += 10 * MINUTE_MS
     assert "claimed by Name of rao, still since 10 minutes" in hub.window_of("nair").shown("/")
+
+
+def test_a_long_queue_shows_the_most_urgent_and_more_when_asked(hub: PagedHub, node: BareNode) -> None:
+    hub.add("dr.rao")
+    for number in range(queueing.ROWS_SHOWN + 1):
+        refer(hub, node, urgency="emergency" if number == queueing.ROWS_SHOWN else "routine")
+    window = hub.window_of("dr.rao")
+    page = window.get("/").text
+    assert page.count('class="app-list__item app-list__item--') == queueing.ROWS_SHOWN
+    assert page.count("app-list__item--emergency") == 1
+    assert 'href="/?rows=50"' in page
+    assert 'data-live="/queue/events?rows=25"' in page
+    page = window.get("/?rows=50").text
+    assert page.count('class="app-list__item app-list__item--') == queueing.ROWS_SHOWN + 1
+    assert "Show more" not in page
+    assert 'hx-get="/queue/rows?rows=50"' in page
+    assert window.get("/queue/rows?rows=50").text.count("app-list__item--routine") == queueing.ROWS_SHOWN
+    for odd in ("x", "-1", "0", "99999999999999999999", "²", ""):
+        assert window.get(f"/?rows={quote(odd)}").text.count("app-list__item--emergency") == 1
 
 
 def test_a_referral_is_given_back_taken_over_and_handed_over_by_name(hub: PagedHub, node: BareNode) -> None:
