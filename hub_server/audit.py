@@ -74,11 +74,11 @@ def note_all(connection: Connection, entries: Sequence[Entry], now_ms: int) -> N
         number += 1
         hashed = _next(hashed, number, now_ms, one)
         rows.append((number, now_ms, one.actor, one.verb, one.facility, one.subject, hashed))
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO audit (seq, at_ms, actor, verb, facility, subject, hash) VALUES (%s, %s, %s, %s, %s, %s, %s)",
-            rows,
-        )
+    connection.execute(
+        "INSERT INTO audit (seq, at_ms, actor, verb, facility, subject, hash)"
+        " SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::text[], %b::text[], %b::bytea[], %b::bytea[])",
+        [list(column) for column in zip(*rows, strict=True)],
+    )
 
 
 def head(connection: Connection) -> tuple[int, bytes]:

@@ -22,7 +22,6 @@ from sync_protocol.canonical import Value
 from sync_protocol.change import ChangeId, FacilityCode, PatientId, PersonId, RecordId, RecordKey
 from sync_protocol.errors import InvalidValue
 from sync_protocol.exports import Unseen
-from sync_protocol.feed_page import Position
 from sync_protocol.merge import Held, Record, Shown
 from sync_protocol.referral import Progress, Status
 
@@ -229,50 +228,6 @@ def read_charts(store: Store, rows: Sequence[Queued], actor: str, now_ms: int) -
         yield from opened
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """What a queue shows of a patient beside the row itself. seen_ms: when the centre was last in touch."""
-
-    name: str
-    birth: Value
-    sex: str
-    reason: str
-    centre: str
-    seen_ms: int | None
-
-
-def glances(store: Store, rows: Sequence[Queued], actor: str, now_ms: int) -> dict[RecordId, Glance]:
-    """One line for each row, noted as read by ``actor``; only the patient's own record and the referral are opened."""
-    with store.database.transaction() as connection:
-        audit.note_all(
-            connection, [audit.Entry(actor, "list referral", row.feed, row.referral) for row in rows], now_ms
-        )
-    with store.database.transaction() as connection:
-        feeds = sorted({row.feed for row in rows})
-        centres = {
-            str(code): (str(name), seen_ms)
-            for code, name, seen_ms in connection.execute(
-                "SELECT f.facility, f.name, max(n.last_seen_ms) FROM facility f LEFT JOIN node n ON n.facility = f.facility"
-                " AND n.revoked_ms IS NULL WHERE f.facility = ANY(%s) GROUP BY 1, 2",
-                (feeds,),
-            ).fetchall()
-        }
-        found: dict[RecordId, Glance] = {}
-        for feed in feeds:
-            wanted = [row for row in rows if row.feed == feed]
-            names = sorted({bytes(row.patient) for row in wanted} | {bytes(row.referral) for row in wanted})
-            views = _views(store.changes(connection, feed, sorted({row.patient for row in wanted}), names))
-            centre, seen_ms = centres.get(feed, (feed, None))
-            for row in wanted:
-                own = views.get(RecordKey("patient", RecordId(row.patient)), {})
-                asked = views.get(RecordKey("referral", row.referral), {})
-                line = asked.get("reason") or asked.get("question") or ""
-                found[row.referral] = Glance(
-                    str(own.get("name") or ""), own.get("birth"), str(own.get("sex") or ""), str(line), centre, seen_ms
-                )
-    return found
-
-
 def newest(connection: Connection, feed: str, patient: PatientId) -> int:
     """The position of the newest change of a patient in a feed. Opens nothing."""
     row = connection.execute(
@@ -287,13 +242,6 @@ def last_seen_ms(connection: Connection, facility: str) -> int | None:
         "SELECT max(last_seen_ms) FROM node WHERE facility = %s AND revoked_ms IS NULL", (facility,)
     ).fetchone()
     return row[0] if row else None
-
-
-def _views(changes: Iterable[tuple[Position, Held]]) -> dict[RecordKey, dict[str, Value]]:
-    by_key: dict[RecordKey, list[Held]] = {}
-    for _, held in changes:
-        by_key.setdefault(held.change.key, []).append(held)
-    return {key: merge.fold(key, held).view() for key, held in by_key.items()}
 
 
 def _open(connection: Connection, store: Store, rows: Sequence[Queued]) -> list[Chart]:

@@ -11,7 +11,7 @@ It refuses to know referrals, pages, and who is called: it only says whom.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
@@ -195,18 +195,25 @@ def contacts(connection: Connection, hub: str | None = None) -> list[Contact]:
 
 def contacts_for(connection: Connection, hub: str) -> dict[str, Contact]:
     """Specialty → whom a centre of this hospital calls; the hospital's own count before those for all hospitals."""
+    return contacts_of(connection, [hub])[hub]
+
+
+def contacts_of(connection: Connection, hubs: Iterable[str]) -> dict[str, dict[str, Contact]]:
+    """The same for several hospitals at once."""
+    asked = set(hubs)
     rows = connection.execute(
-        "SELECT hub, specialty, name, phone, set_ms FROM duty_contact WHERE hub IN (%s, %s) ORDER BY hub, specialty",
-        (hub, hospitals.ALL),
+        "SELECT hub, specialty, name, phone, set_ms FROM duty_contact WHERE hub = ANY(%s)",
+        ([*asked, hospitals.ALL],),
     ).fetchall()
-    found = {row[1]: Contact(*row) for row in rows}  # ALL is the empty text: what comes behind it is the hospital's
-    of_any = found.get(ANY)
-    if of_any is None or of_any.hub == hospitals.ALL:
-        return found
-    return {name: one for name, one in found.items() if one.hub == hub}  # they have one for whatever is left
+    every = [Contact(*row) for row in rows]
+    found = {}
+    for hub in asked:
+        own = {one.specialty: one for one in every if one.hub == hub}
+        shared = {} if ANY in own else {one.specialty: one for one in every if one.hub == hospitals.ALL}
+        found[hub] = shared | own  # who has one for any specialty has one for whatever is left
+    return found
 
 
-def contact_for(connection: Connection, hub: str, specialty: str) -> Contact | None:
+def contact_in(found: Mapping[str, Contact], specialty: str) -> Contact | None:
     """The specialty's own, else the one for any; None where nobody was named."""
-    found = contacts_for(connection, hub)
     return found.get(specialty) or found.get(ANY)

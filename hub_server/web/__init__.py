@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
+from hub_server.glances import Glances
 from hub_server.sign_in import SERVICE_NAME, SignIn
 from hub_server.store import Store
 from hub_server.web import (
@@ -60,7 +61,9 @@ def add_pages(
     Raises OurFault (``E_NO_ASSETS``).
     """
     assets.assets()
-    app.state.place = Place(store, SignIn(store.database, store.vault, counted), now_ms, secure, claim_lapse_ms)
+    app.state.place = Place(
+        store, SignIn(store.database, store.vault, counted), Glances(store), now_ms, secure, claim_lapse_ms
+    )
     app.state.renderer = Renderer(
         "hub_server.web",
         {

@@ -33,12 +33,10 @@ class Uncovered:
 
 def uncovered(connection: Connection, rows: Iterable[Queued], present: Sequence[OnDuty]) -> list[Uncovered]:
     """Of what waits, each specialty once, in the order of the list."""
-    found: dict[tuple[str, str], Uncovered] = {}
-    for row in rows:
-        place = (row.specialty, row.hub)
-        if place not in found and not any(one.covers(row.specialty, row.hub) for one in present):
-            found[place] = Uncovered(row.specialty, duty.contact_for(connection, row.hub, row.specialty))
-    return list(found.values())
+    places = dict.fromkeys((row.specialty, row.hub) for row in rows)
+    found = [one for one in places if not any(doctor.covers(*one) for doctor in present)]
+    contacts = duty.contacts_of(connection, {hub for _, hub in found}) if found else {}
+    return [Uncovered(specialty, duty.contact_in(contacts[hub], specialty)) for specialty, hub in found]
 
 
 def duty_values(connection: Connection, person: Person, rows: Sequence[Queued], now_ms: int) -> dict[str, Any]:

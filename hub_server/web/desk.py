@@ -20,6 +20,7 @@ from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from hub_server import sign_in
+from hub_server.glances import Glances
 from hub_server.people import Person, Role
 from hub_server.sign_in import SignedIn, SignIn
 from hub_server.store import Store
@@ -65,6 +66,7 @@ class Place:
 
     store: Store
     sign_in: SignIn
+    glances: Glances
     now_ms: Callable[[], int]
     secure: bool
     claim_lapse_ms: int

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from hub_server import charts, drafts, duty, sign_in
+from hub_server import charts, drafts, duty, glances, sign_in
 from hub_server.charts import Queued
 from hub_server.database import Connection
 from hub_server.people import Person, Role
@@ -72,14 +72,14 @@ def _show(desk: Desk, template: str, form: Form, asked: str = "", *, status: int
         values = attending.duty_values(connection, desk.person, found, desk.now_ms)
         names = attending.names_of(connection, found)
         begun = drafts.begun(connection, desk.person.id)
+        noted = glances.note(connection, found, desk.person.actor, desk.now_ms)
     with language.speaking(desk.words):
         items = [{"value": one, "text": clinical.specialty(one)} for one in desk.person.specialties]
-    glances = charts.glances(desk.store, found, desk.person.actor, desk.now_ms)
     return desk.page(
         template,
         form=form,
         rows=found,
-        glances=glances,
+        glances=desk.place.glances.read(noted, desk.now_ms),
         names=names,
         begun=begun,
         lapse_ms=desk.place.claim_lapse_ms,

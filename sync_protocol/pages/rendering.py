@@ -67,7 +67,9 @@ def _environment(package: str) -> Environment:
         lambda one, many, number: language.spoken().ngettext(one, many, number),
         newstyle=True,
     )
-    environment.globals |= {"gettext": _gettext, "ngettext": _ngettext, "component": Components(environment, _shown)}
+    # ``_`` is the same as ``gettext``: the extension's own finds that one anew at each call, on a page hundreds of times.
+    environment.globals |= {"_": _gettext, "gettext": _gettext, "ngettext": _ngettext}
+    environment.globals["component"] = Components(environment, _shown)
     environment.policies["ext.i18n.trimmed"] = True
     environment.filters |= {
         "number": lambda value, places=None: language.spoken().number(value, places),
@@ -87,17 +89,18 @@ def _environment(package: str) -> Environment:
 
 def _gettext(text: str, **places: Any) -> Markup:
     """A sentence in the spoken language. What fills its places is text from outside, as `_shown` has it."""
-    return Markup(language.spoken().gettext(text)) % _filled(places)  # noqa: S704  # our own sentence
+    return _fill(language.spoken().gettext(text), places)
 
 
 def _ngettext(one: str, many: str, number: int, **places: Any) -> Markup:
     """The same of a number; ``num`` is that number as the language writes it."""
     places = {"num": language.spoken().number(number)} | {name: it for name, it in places.items() if name != "num"}
-    return Markup(language.spoken().ngettext(one, many, number)) % _filled(places)  # noqa: S704  # our own sentence
+    return _fill(language.spoken().ngettext(one, many, number), places)
 
 
-def _filled(places: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _shown(value) for name, value in places.items()}
+def _fill(sentence: str, places: Mapping[str, Any]) -> Markup:
+    filling = {name: escape(_shown(value)) for name, value in places.items()}
+    return Markup(sentence % filling)  # noqa: S704  # our own sentence, and each filling is escaped
 
 
 def _shown(value: Any) -> Any:
@@ -108,7 +111,10 @@ def _shown(value: Any) -> Any:
 
 def plain(text: object) -> str:
     """Text from outside as it may be shown: what would turn or hide its neighbours is shown as a mark."""
-    return _CONTROL.sub("\ufffd", _TURNING.sub("\ufffd", str(text)))
+    text = str(text)
+    if text.isascii() and text.isprintable():  # nearly all, and quicker to see than to search
+        return text
+    return _CONTROL.sub("\ufffd", _TURNING.sub("\ufffd", text))
 
 
 def drawing(svg: str) -> Markup:

@@ -508,16 +508,6 @@ def test_a_doctor_asks_and_the_centre_receives_it(ward: Ward, node: BareNode) ->
         consults.ask(ward.world.store, ward.doctors["rao"], name, " ", ward.tick(), os.urandom(20))
 
 
-def test_a_glance_opens_little_and_is_noted_before(ward: Ward, node: BareNode) -> None:
-    name, _ = ward.refer(node, "emergency")
-    rows = ward.queue(statuses=charts.WAITING)
-    found = charts.glances(ward.world.store, rows, ward.doctors["rao"].actor, ward.tick())
-    assert found[name].name == "Asha Devi"
-    assert found[name].sex == "F"
-    assert found[name].centre == "Centre HWC1"
-    assert ("person rao", "list referral") in ward.noted()
-
-
 def test_a_doctor_of_another_specialty_is_refused(ward: Ward, node: BareNode) -> None:
     ward.refer(node, specialty="ent")
     (row,) = ward.queue()

@@ -96,10 +96,10 @@ def test_what_has_ended_is_dropped(ward: Ward) -> None:
 
 def test_who_is_told_is_the_specialtys_own_contact_else_the_hubs(ward: Ward) -> None:
     with ward.world.database.transaction() as connection:
-        assert duty.contact_for(connection, hospitals.ALL, "ent") is None
+        assert duty.contact_in(duty.contacts_for(connection, hospitals.ALL), "ent") is None
         duty.set_contact(connection, hospitals.ALL, duty.ANY, "Ward 1", "+91 80 2222 1111", "operator root", NOW_MS)
         duty.set_contact(connection, hospitals.ALL, "ent", "Dr. Iyer", "98450 00000", "operator root", NOW_MS)
-        found = [duty.contact_for(connection, hospitals.ALL, one) for one in ("ent", "surgery")]
+        found = [duty.contact_in(duty.contacts_for(connection, hospitals.ALL), one) for one in ("ent", "surgery")]
         assert [one.name for one in found if one] == ["Dr. Iyer", "Ward 1"]
         duty.set_contact(connection, hospitals.ALL, "ent", "Dr. Rao", "112", "operator root", NOW_MS)
         assert [one.name for one in duty.contacts(connection)] == ["Ward 1", "Dr. Rao"]

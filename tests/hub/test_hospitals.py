@@ -154,7 +154,7 @@ def test_a_hospitals_own_contacts_come_before_those_for_all_hospitals(ward: Ward
         for hub, specialty, name, phone in told:
             duty.set_contact(connection, hub, specialty, name, phone, "operator", NOW_MS)
         asked = {
-            (hub, specialty): duty.contact_for(connection, hub, specialty)
+            (hub, specialty): duty.contact_in(duty.contacts_for(connection, hub), specialty)
             for hub in ("SEHORE", "BHOPAL", "")
             for specialty in ("ent", "cardiology", "surgery")
         }
