@@ -1,4 +1,5 @@
-"""Builds what pages load and print with: styles, scripts and fonts, from the npm packages that ``assets.json`` names.
+"""Builds what pages load and print with: styles, scripts and fonts, from the npm packages that ``assets.json`` names; and
+compiles their templates.
 
     python build_assets.py [--force]
 
@@ -25,13 +26,18 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote
 
+import jinja2
 from fontTools.merge import Merger  # type: ignore[import-untyped]
 from fontTools.merge import Options as MergeOptions
 from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
+
+from sync_protocol.pages import compiled
+from sync_protocol.pages.rendering import Renderer
 
 ROOT: Final = Path(__file__).resolve().parent
 LIST: Final = ROOT / "assets.json"
@@ -43,6 +49,10 @@ CACHE: Final = ROOT / "build" / "assets"
 TARBALLS: Final = CACHE / "tarballs"
 MODULES: Final = CACHE / "node_modules"
 STAMP: Final = CACHE / "built.json"
+READY: Final = ROOT / "sync_protocol" / "pages" / compiled.FOLDER
+READY_STAMP: Final = CACHE / "ready.json"
+SITES: Final = ("hub_server.web", "hwc_node.web")
+"""The packages that have pages."""
 
 MAX_TARBALL_BYTES: Final = 32 * 1024 * 1024  # the largest, of fonts, has 3 MB
 MAX_UNPACKED_BYTES: Final = 256 * 1024 * 1024
@@ -104,41 +114,73 @@ def main(arguments: list[str]) -> int:
 
 def build(*, force: bool = False) -> None:
     """Bring everything up to date. Raises CannotBuild."""
-    if not force and is_up_to_date():
-        return
-    wanted = made_of()
+    if force or not is_up_to_date(STAMP, made_of()):
+        build_assets()
+    if force or not is_up_to_date(READY_STAMP, templates_made_of()):
+        build_templates()
+
+
+def build_assets() -> None:
+    """Styles, scripts and fonts. Raises CannotBuild."""
     packages = listed()
     node, npm = programs()
     STAMP.unlink(missing_ok=True)
     bring(packages, npm)
     tell("building the pages' styles, scripts and fonts")
     made = {**scripts_and_styles(node), **fonts(), FOR_TESTS / "axe.min.js": part("axe-core", "axe.min.js")}
-    for folder in (STATIC, FONTS, FOR_TESTS):
+    put(made, (STATIC, FONTS, FOR_TESTS), STAMP, made_of())
+    tell("done")
+
+
+def build_templates() -> None:
+    """The templates, compiled. This takes two seconds."""
+    tell("compiling the pages' templates")
+    made = {READY / name: body for site in SITES for name, body in Renderer(site, {}).built().items()}
+    put(made, (READY,), READY_STAMP, templates_made_of())
+
+
+def put(made: Mapping[Path, bytes], folders: Sequence[Path], stamp: Path, wanted: str) -> None:
+    """Write these files, and nothing else be in their folders. wanted: the hash of what they are made of."""
+    stamp.unlink(missing_ok=True)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    for folder in folders:
         clear(folder, keep=made)
     for file, body in made.items():
         file.write_bytes(body)
-    STAMP.write_text(json.dumps({"made_of": wanted, "files": fingerprints(made)}, indent=1))
-    tell("done")
+    stamp.write_text(json.dumps({"made_of": wanted, "files": fingerprints(made)}, indent=1))
 
 
 def tell(text: str) -> None:
     sys.stderr.write(f"assets: {text}\n")
 
 
-def is_up_to_date() -> bool:
+def is_up_to_date(stamp: Path, wanted: str) -> bool:
     """Whether everything is there as it was built, from what is here now."""
     try:
-        built = json.loads(STAMP.read_text(encoding="utf-8"))
+        built = json.loads(stamp.read_text(encoding="utf-8"))
         as_built = fingerprints({ROOT / path: (ROOT / path).read_bytes() for path in built["files"]})
     except (OSError, ValueError):
         return False
-    return bool(built["made_of"] == made_of() and built["files"] == as_built)
+    return bool(built["made_of"] == wanted and built["files"] == as_built)
 
 
 def made_of() -> str:
     """The hash of everything that the assets are made of."""
-    hashed = hashlib.sha256()
-    for file in (LIST, Path(__file__), *sorted(SOURCE.iterdir())):
+    return _hash_of([LIST, Path(__file__), *sorted(SOURCE.iterdir())])
+
+
+def templates_made_of() -> str:
+    """The hash of everything that the compiled templates are made of."""
+    folders = [Path(*site.split(".")) for site in (*SITES, "sync_protocol.pages")]
+    own = [file for folder in folders for file in sorted((ROOT / folder / "templates").rglob("*.jinja"))]
+    code = [ROOT / "sync_protocol" / "pages" / name for name in ("compiled.py", "components.py", "rendering.py")]
+    versions = f"{sys.implementation.cache_tag} {jinja2.__version__} {version('nhsuk-frontend-jinja')}"
+    return _hash_of([*own, *code], versions)
+
+
+def _hash_of(files: Sequence[Path], more: str = "") -> str:
+    hashed = hashlib.sha256(more.encode())
+    for file in files:
         hashed.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     return hashed.hexdigest()
 

@@ -138,6 +138,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "receiving": 58,
         "store": 60,
         "charts": 65,
+        "glances": 66,
         "directory": 65,
         "subscriptions": 65,
         "intake": 70,

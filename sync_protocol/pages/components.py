@@ -25,6 +25,13 @@ MACROS: Final = {
     "error-summary": "errorSummary",
 }
 """A component's folder → the name of its macro."""
+_INSIDE: Final = ("caption", "error-message", "fieldset", "heading", "hint", "label", "legend")
+TEMPLATES: Final = (
+    *(f"nhsuk/components/{name}/{part}.jinja" for name in (*MACROS, *_INSIDE) for part in ("macro", "template")),
+    "nhsuk/macros/attributes.jinja",
+    "nhsuk/macros/icon.jinja",
+)
+"""All that these components are made of."""
 MAX_KEPT: Final = 2_000  # drawings of some 600 bytes: those of all pages in two languages are a few hundred
 _OPEN: Final = {"value": "\U000f0001", "hint": "\U000f0002", "errorMessage": "\U000f0003"}
 _PLACES: Final = re.compile("[\U000f0001-\U000f0003]")

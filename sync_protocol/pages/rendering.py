@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-from jinja2 import BytecodeCache, ChainableUndefined, ChoiceLoader, Environment, PackageLoader, select_autoescape
-from jinja2.bccache import Bucket
+from jinja2 import ChainableUndefined, ChoiceLoader, Environment, PackageLoader, select_autoescape
 from markupsafe import Markup, escape
 
-from sync_protocol.pages import language
-from sync_protocol.pages.components import Components
+from sync_protocol.pages import compiled, language
+from sync_protocol.pages.components import TEMPLATES, Components
 from sync_protocol.pages.language import Words
 
 SHARED: Final = "sync_protocol.pages"
@@ -24,25 +23,19 @@ _TURNING: Final = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufff9-\ufffb]")
 
 
-class _Compiled(BytecodeCache):
-    """Templates that were compiled in this process, for the next application in it: tests make hundreds."""
-
-    code: ClassVar[dict[str, Any]] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        bucket.code = self.code.get(bucket.key + bucket.checksum)
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self.code[bucket.key + bucket.checksum] = bucket.code
-
-
 class Renderer:
     """package: whose ``templates`` folder has the pages."""
 
     def __init__(self, package: str, common: Mapping[str, Any]) -> None:
         """common: what every template may use."""
-        self._environment = _environment(package)
+        self._own = ChoiceLoader([PackageLoader(package), PackageLoader(SHARED)])
+        self._environment = _environment(self._own)
         self._environment.globals.update(common)
+
+    def built(self) -> dict[str, bytes]:
+        """All that pages are made of, compiled: file name → body, for set-up to write (see `compiled`)."""
+        names = (*self._own.list_templates(), *TEMPLATES)
+        return dict(compiled.built(self._environment, name) for name in names)
 
     def page(self, template: str, words: Words, **values: Any) -> str:
         """The page as HTML. template: its name without the ending."""
@@ -50,9 +43,9 @@ class Renderer:
             return self._environment.get_template(f"{template}.jinja").render(words=words, **values)
 
 
-def _environment(package: str) -> Environment:
+def _environment(own: ChoiceLoader) -> Environment:
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader(SHARED), PackageLoader(COMPONENTS)]),
+        loader=ChoiceLoader([own, PackageLoader(COMPONENTS)]),
         autoescape=select_autoescape(default=True, default_for_string=True),
         finalize=_shown,
         undefined=ChainableUndefined,  # the components ask for parts of what was not given
@@ -60,7 +53,7 @@ def _environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
-        bytecode_cache=_Compiled(),
+        bytecode_cache=compiled.Compiled(),
     )
     environment.install_gettext_callables(  # type: ignore[attr-defined]  # the extension adds it
         lambda text: language.spoken().gettext(text),

@@ -45,7 +45,7 @@ def css() -> str:
 
 
 def test_everything_is_built_from_what_is_here_now() -> None:
-    assert build_assets.is_up_to_date(), "make assets"
+    assert build_assets.is_up_to_date(build_assets.STAMP, build_assets.made_of()), "make assets"
     built = json.loads(build_assets.STAMP.read_text())["files"]
     scripts = [f"sync_protocol/pages/static/{name}{end}" for name in assets.NAMES for end in ("", ".gz")]
     printed = [f"hwc_node/fonts/{name}" for name in FONT_FILES]
@@ -60,11 +60,11 @@ def test_what_was_changed_or_lost_is_built_again(tmp_path: Path, monkeypatch: py
     for files in ({name: "0" * 64}, {"sync_protocol/pages/static/lost.css": "0" * 64}):
         monkeypatch.setattr(build_assets, "STAMP", tmp_path / "built.json")
         build_assets.STAMP.write_text(json.dumps({**stamp, "files": {**stamp["files"], **files}}))
-        assert not build_assets.is_up_to_date()
+        assert not build_assets.is_up_to_date(build_assets.STAMP, build_assets.made_of())
     build_assets.STAMP.write_text(json.dumps({**stamp, "made_of": "of something else"}))
-    assert not build_assets.is_up_to_date()
+    assert not build_assets.is_up_to_date(build_assets.STAMP, build_assets.made_of())
     build_assets.STAMP.unlink()
-    assert not build_assets.is_up_to_date()
+    assert not build_assets.is_up_to_date(build_assets.STAMP, build_assets.made_of())
 
 
 def test_the_same_packages_make_the_same_bytes() -> None:
