@@ -86,8 +86,7 @@ def nearest(store: Store, typed: str, most: int = MOST_FOUND) -> list[Near]:
             found = _with_all(connection, [*(_alike(connection, every, one) for one in sounds), *numbers])
         if letters:
             found = _with_letters(connection, found[:_NEAR_PATIENTS], letters)
-        hidden = _hidden(connection, _ids(found))
-    return [one for one in found if one.patient not in hidden][:most]
+        return _shown(connection, found, most)
 
 
 def _alike(connection: Connection, sounds: Sequence[str], sound: str) -> lexicon.Scores:
@@ -135,11 +134,18 @@ def _with_letters(connection: Connection, found: Sequence[Near], letters: Sequen
 def _select_words(connection: Connection, query: str, words: Sequence[str]) -> list[tuple[str, bytes]]:
     rows: list[tuple[str, bytes]] = []
     for part in ledger.chunks(words):
-        found = connection.exec_driver_sql(query.format(",".join("?" * len(part))), tuple(part))
+        found = connection.exec_driver_sql(query.format(",".join("?" * len(part))), tuple(part)).fetchall()
         rows += [(str(word), patient) for word, patient in found]
     return rows
 
 
-def _hidden(connection: Connection, patients: Sequence[PatientId]) -> set[PatientId]:
-    """Those whose own record was entered in error."""
-    return {PatientId(name) for (name,) in ledger.select_in(connection, HIDDEN, patients)}
+def _shown(connection: Connection, found: Sequence[Near], most: int) -> list[Near]:
+    """The first whose own record was not entered in error: to look that up takes longer than to find them."""
+    shown: list[Near] = []
+    for at in range(0, len(found), most):
+        part = found[at : at + most]
+        hidden = {PatientId(name) for (name,) in ledger.select_in(connection, HIDDEN, _ids(part))}
+        shown += [one for one in part if one.patient not in hidden]
+        if len(shown) >= most:
+            break
+    return shown[:most]
