@@ -325,7 +325,10 @@ def _drug(line: Mapping[str, Value]) -> Drug:
     if isinstance(days := line.get("days"), int):
         parts.append(spoken().ngettext("%(num)s day", "%(num)s days", days) % {"num": spoken().number(days)})
     return Drug(
-        _words(line.get("drug")).upper(), " · ".join(part for part in parts if part), _words(line.get("advice"))
+        _words(line.get("drug")).upper(),
+        " · ".join(part for part in parts if part),
+        _words(line.get("advice")),
+        clinical.in_spite(line),
     )
 
 

@@ -179,6 +179,8 @@ class _Placing:
                     self._beside(f"{number}.", drug.name, NUMBER_MM, "B")
                     for text in filter(None, (drug.details, drug.advice)):
                         self._text(text, left=NUMBER_MM)
+                    if drug.in_spite:
+                        self._text(drug.in_spite, style="B", left=NUMBER_MM)
             case Code():
                 self._code(part)
             case Signature():

@@ -42,11 +42,13 @@ class Mark(msgspec.Struct, frozen=True, tag="mark"):
 
 
 class Drug(msgspec.Struct, frozen=True):
-    """A line of a prescription. name: as the guideline asks for it, in capitals."""
+    """A line of a prescription. name: as the guideline asks for it, in capitals. in_spite: why it is given to whom it may
+    harm, for whoever hands it out."""
 
     name: str
     details: str
     advice: str
+    in_spite: str = ""
 
 
 class Drugs(msgspec.Struct, frozen=True, tag="drugs"):

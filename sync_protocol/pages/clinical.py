@@ -374,6 +374,10 @@ def prescription_line(line: Mapping[str, Value]) -> str:
     if isinstance(days, int):
         text += ", " + spoken().ngettext("%(num)s day", "%(num)s days", days) % {"num": spoken().number(days)}
     advice = line.get("advice")
-    text = f"{text}. {advice}" if advice else text
+    return ". ".join(str(part) for part in (text, advice, in_spite(line)) if part)
+
+
+def in_spite(line: Mapping[str, Value]) -> str:
+    """Why a drug of a prescription is given to whom it may harm; empty where the doctor was not asked."""
     reason = line.get("allergy_reason")
-    return f"{text}. {said(N_('In spite of the allergy: %(reason)s'), reason=reason)}" if reason else text
+    return said(N_("In spite of the allergy: %(reason)s"), reason=reason) if reason else ""

@@ -124,6 +124,19 @@ def test_a_prescription_has_what_the_guideline_asks_for(store: Store, referred: 
     assert "Weight" not in said.partition("Findings")[0]
 
 
+def test_whoever_hands_a_drug_out_reads_why_it_is_given_in_spite_of_an_allergy(
+    store: Store, referred: Referred
+) -> None:
+    line = {"drug": "Amoxicillin", "dose": "1 capsule", "days": 5, "allergy_reason": "Tolerated it in May"}
+    paper = prescription_of(store, referred.name, referred.answered(prescription=[line]))
+    (drugs,) = [part for part in paper.parts if isinstance(part, Drugs)]
+    assert [drug.in_spite for drug in drugs.lines] == ["In spite of the allergy: Tolerated it in May"]
+    silent = msgspec.structs.replace(drugs, lines=[msgspec.structs.replace(one, in_spite="") for one in drugs.lines])
+    without = msgspec.structs.replace(paper, parts=[silent if part is drugs else part for part in paper.parts])
+    drawn = [glyphs(drawing.draw(one, "A5")) for one in (paper, without)]
+    assert drawn[0] - drawn[1] == len("In spite of the allergy: Tolerated it in May")
+
+
 def test_a_childs_weight_stands_with_the_patient(store: Store) -> None:
     child = Referred.make(store, birth={"date": "2024-01-05", "precision": "day"})
     said = said_on(prescription_of(store, child.name, child.answered()))
