@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 """One more with each change of a list: which table a reply was written under can be told from the program's version."""
 
 LIST_O: Final = """
@@ -169,7 +169,8 @@ alprazolam: alprax, restyl, trika, alzolam, xanax; diazepam: valium, calmpose; l
  loprazolam; ketazolam; halazepam; brotizolam; zolpidem: zolfresh, stilnoct; tramadol: contramal, tramazac;
  pentazocine: fortwin; buprenorphine: addnok; butalbital; allobarbital; phentermine; mazindol; amfepramone: diethylpropion;
  phendimetrazine; benzphetamine: benzfetamine; pemoline; fenetylline; methaqualone; mecloqualone; cathine; zipeprol;
- gamma hydroxybutyrate: sodium oxybate
+ gamma hydroxybutyrate: sodium oxybate; lysergide: lysergic acid diethylamide; mdma: ecstasy; mescaline; psilocybine;
+ tetrahydrocannabinol: dronabinol
 """
 
 BRANDS: Final = """
@@ -181,6 +182,36 @@ ifa: iron + folic acid; combiflam: ibuprofen + paracetamol; augmentin: amoxicill
  hydrochlorothiazide; telma am: telmisartan + amlodipine; telvas 3d: telmisartan + amlodipine + hydrochlorothiazide
 """
 """Everyday names of fixed combinations, and of what they are made."""
+
+ABBREVIATIONS: Final = """
+apap: paracetamol; p500: paracetamol; p650: paracetamol; nac: acetylcysteine; mvi: multivitamin; mvt: multivitamin;
+ vit a: vitamin a; vit b complex: vitamin b complex; vit c: vitamin c; vit d: vitamin d; vit d3: vitamin d; d3: vitamin d;
+ vit e: vitamin e; vit k: vitamin k; vit b1: thiamine; b1: thiamine; vit b2: riboflavin; b2: riboflavin; vit b3:
+ nicotinamide; b3: nicotinamide; vit b6: pyridoxine; b6: pyridoxine; vit b12: vitamin b12; b12: vitamin b12; ns: saline
+amox: amoxicillin; amx: amoxicillin; cv: clavulanic acid; azithro: azithromycin; azm: azithromycin; erythro: erythromycin;
+ cipro: ciprofloxacin; levo: levofloxacin; mtz: metronidazole; metro: metronidazole; tmp: trimethoprim;
+ smx: sulfamethoxazole; smz: sulfamethoxazole; ssd: silver sulfadiazine; bpo: benzoyl peroxide; pzq: praziquantel;
+ ivm: ivermectin; cfz: clofazimine; kmno4: potassium permanganate; cmc: carboxymethylcellulose; hpmc: hypromellose
+diclo: diclofenac; aceclo: aceclofenac; nise: nimesulide; mefenam: mefenamic acid; ssz: sulfasalazine;
+ 5 asa: mesalazine; udca: ursodeoxycholic acid; gtn: glyceryl trinitrate; ntg: glyceryl trinitrate; ismn: isosorbide
+ mononitrate; isdn: isosorbide mononitrate; hctz: hydrochlorothiazide; hct: hydrochlorothiazide; lt4: levothyroxine;
+ vpa: sodium valproate; cbz: carbamazepine; pht: phenytoin; dph: phenytoin; lev: levetiracetam; ltg: lamotrigine;
+ txa: tranexamic acid; dmpa: medroxyprogesterone; mpa: medroxyprogesterone; ecp: levonorgestrel; ocp: levonorgestrel +
+ ethinylestradiol
+mtx: methotrexate; hcq: hydroxychloroquine; aza: azathioprine; mmf: mycophenolate; csa: ciclosporin; 6mp: mercaptopurine;
+ 5fu: fluorouracil; dexa: dexamethasone; pred: prednisolone; lmwh: enoxaparin; ufh: heparin; epo: erythropoietin;
+ fcm: ferric carboxymaltose; pam: pralidoxime; snp: nitroprusside; tt: tetanus toxoid; bcg: vaccine; opv: vaccine;
+ ipv: vaccine; mmr: vaccine; dpt: vaccine; rl: ringer lactate; d5: dextrose; d10: dextrose; d25: dextrose; d50: dextrose;
+ dns: dextrose + saline; kcl: potassium chloride; mgso4: magnesium sulfate; amk: amikacin; lzd: linezolid
+rif: rifampicin; rmp: rifampicin; pza: pyrazinamide; emb: ethambutol; etb: ethambutol; bdq: bedaquiline; hrze: isoniazid +
+ rifampicin + pyrazinamide + ethambutol; azt: zidovudine; zdv: zidovudine; 3tc: lamivudine; d4t: stavudine; nvp:
+ nevirapine; efv: efavirenz; tdf: tenofovir; ftc: emtricitabine; dtg: dolutegravir; abc: abacavir; ddi: didanosine; lpv:
+ lopinavir; rtv: ritonavir; tld: tenofovir + lamivudine + dolutegravir
+lsd: lysergide; thc: tetrahydrocannabinol; ghb: gamma hydroxybutyrate; pcp: phencyclidine; mph: methylphenidate;
+ dzp: diazepam; lzp: lorazepam; mso4: morphine
+"""
+"""Short names, as doctors and pharmacies write them, and of what each stands for. One that may be read as two drugs is
+none (CTX, ATV, SP): it is then a drug that is not known."""
 
 SALTS: Final = frozenset(
     "hydrochloride hydrocloride hydrochlride hcl dihydrochloride hydrobromide sodium potassium calcium magnesium maleate"
@@ -205,6 +236,8 @@ FORMS: Final = frozenset(
     " prefilled vaginal rectal lacs lakh lakhs million billion spores pack sheets blister adults years months days age"
     " between after before meals food morning night needed only over total therapy basal premixed intermediate"
     " regular analogue skin ophthalmic hand rub scalp shampoo soap bolus droplet form single heavy"
-    " dusting sachet local intravenous".split()
+    " dusting sachet local intravenous"
+    " mgs gms kgs mls ltr lts cc ug µg meq mmol ppm cfu min mins hr hrs hrly hourly wk wks yr yrs st nd rd th ac pc pr pv sl"
+    " id neb nebs pfs xl la odt ir dr qd prn qs eq na nil nos no oil sol ss sf who to or as on an at by be".split()
 )
 """Words that say in which form or salt a drug is given, and name none."""

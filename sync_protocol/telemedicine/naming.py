@@ -1,8 +1,8 @@
 """Recognising drugs in what a person typed: spellings, salts, forms, strengths, brands, combinations, one wrong letter.
 
 A text is cut where drugs are joined (``+ / , and with``). In each piece the longest known names are found first; words
-for forms, salts and strengths name nothing. Any other word is a drug that is *not known*: leaving it out would let a
-combination pass for its harmless half.
+for forms, salts and strengths name nothing, nor do numbers and single letters. Any other word, however short, is a drug
+that is *not known*: leaving it out would let a combination pass for its harmless half.
 
 Names are compared *folded*: letters that spellings of one name differ in are one (sulpha and sulfa, amoxycillin and
 amoxicillin, oestradiol and estradiol). A word of seven letters and more that is known but for one letter is taken for
@@ -24,7 +24,7 @@ from sync_protocol.telemedicine import drugs
 
 MAX_CHARS: Final = 1_000  # a drug's field has 200, an allergy's text as much: beyond is no name
 MAX_PHRASE: Final = 4  # words of the longest name
-NAME_CHARS: Final = 4  # what is shorter and not known is an abbreviation of a form or a maker
+SHORT_CHARS: Final = 3  # an abbreviation has one spelling: MMF is not MPH, nor TT a T
 MISSPELT_CHARS: Final = 7  # a shorter word with a wrong letter may be anything
 PROHIBITED_CHARS: Final = 6  # …but for a name that is prohibited, codiene among them
 TABLES: Final = ("LIST_O", "LIST_A", "LIST_B", "SCHEDULE_X", "NARCOTIC", "PSYCHOTROPIC")
@@ -53,6 +53,8 @@ def fold(word: str) -> str:
     text = unicodedata.normalize("NFC", "".join(one for one in text if not "\u0300" <= one <= "\u036f"))
     if not text.isascii():
         return text.replace("\u093c", "")  # the dot below of Devanagari is often left out
+    if len(text) <= SHORT_CHARS:
+        return text
     for old, new in _FOLDED:
         text = text.replace(old, new)
     text = _REPEATED.sub(r"\1", text)
@@ -82,7 +84,7 @@ def _index() -> Mapping[tuple[str, ...], tuple[str, ...]]:
         for name, others in read(getattr(drugs, table)):
             for one in (name, *others):
                 index[tuple(words_of(one))] = (name,)
-    for brand, (made_of,) in read(drugs.BRANDS):
+    for brand, (made_of,) in (*read(drugs.BRANDS), *read(drugs.ABBREVIATIONS)):
         index[tuple(words_of(brand))] = tuple(part.strip() for part in made_of.split("+"))
     return index
 
@@ -143,8 +145,12 @@ def _piece(written: Sequence[str]) -> tuple[dict[str, bool], list[str]]:
 
 
 def _says_nothing(word: str) -> bool:
-    """A form, a salt, a strength, or a word too short to be a drug's."""
-    return word in _silent() or any(one.isdigit() for one in word) or (word.isascii() and len(word) < NAME_CHARS)
+    """A form, a salt, a number, the size of a pack (10x15), how often (q6h), or a letter that stands alone."""
+    left = "".join(one for one in word if not unicodedata.category(one).startswith("N"))
+    if left == word:
+        return word in _silent() or word.removesuffix("x") in _silent() or (word.isascii() and len(word) == 1)
+    unit = left.strip("x")
+    return unit in ("", "q") or unit in _silent()
 
 
 def _longest(words: Sequence[str], at: int) -> tuple[int, tuple[str, ...]]:

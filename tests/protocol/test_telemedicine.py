@@ -110,6 +110,56 @@ def test_a_part_that_nobody_knows_does_not_pass_with_one_that_is_known() -> None
     assert codes("Paracetamol xylofoobin") == ["E_DRUG_FOLLOW_UP_ONLY"]
 
 
+@pytest.mark.parametrize("drug", ["Paracetamol + QZJ", "ORS, BX7", "Folic acid QZ", "Zinc/Z2", "PCM+H2"])
+def test_a_part_that_is_not_known_is_none_however_short_it_is(drug: str) -> None:
+    assert [codes(drug, mode) for mode in MODES] == [["E_DRUG_FOLLOW_UP_ONLY"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("drug", "names", "expected"),
+    [
+        ("Folic acid + MTX 7.5 mg", ("folic acid", "methotrexate"), FOLLOW_UP),
+        ("Paracetamol + HCQ", ("paracetamol", "hydroxychloroquine"), FOLLOW_UP),
+        ("Folic acid, 6MP", ("folic acid", "mercaptopurine"), FOLLOW_UP),
+        ("6-MP", ("mercaptopurine",), FOLLOW_UP),
+        ("ORS + AZT", ("ors", "zidovudine"), FOLLOW_UP),
+        ("INH 300", ("isoniazid",), FOLLOW_UP),
+        ("HRZE", ("isoniazid", "rifampicin", "pyrazinamide", "ethambutol"), FOLLOW_UP),
+        ("3TC", ("lamivudine",), FOLLOW_UP),
+        ("TMP-SMX DS", ("trimethoprim", "sulfamethoxazole"), VIDEO_FIRST),
+        ("5-ASA 400mg", ("mesalazine",), VIDEO_FIRST),
+        ("Diclo 50", ("diclofenac",), VIDEO_FIRST),
+        ("PCM", ("paracetamol",), ANY),
+        ("Vit B1 + vit B6 + B12", ("thiamine", "pyridoxine", "vitamin b12"), ANY),
+        ("Calcium 500 + D3", ("calcium", "vitamin d"), ANY),
+        ("Paracetamol + LSD", ("paracetamol", "lysergide"), set()),
+    ],
+)
+def test_abbreviations_are_known_as_what_they_are(
+    drug: str, names: tuple[str, ...], expected: set[tuple[str, str]]
+) -> None:
+    assert (recognise(drug).drugs, recognise(drug).unknown, allowed(drug)) == (names, (), expected)
+
+
+@pytest.mark.parametrize(
+    "drug",
+    [
+        "T. Paracetamol 500 mg 1-0-1 x 5d PRN",
+        "PCM 650mg q6h p.o. SOS",
+        "Paracetamol susp. 120mg/5mL 1x60ml, 2.5mlx5",
+        "ORS 1 L w/v 10x10",
+        "Zinc ½ tab OD 14 days",
+        "Vitamin B12 500 µg",
+        "Paracetamol inj. i/m 2cc st",
+        "Ferrous salts (A) + Folic acid (B) 20 mg to 100 ug IP/BP/USP",
+        "Paracetamol ५०० mg",
+    ],
+)
+def test_units_numbers_forms_and_strengths_say_nothing(drug: str) -> None:
+    assert recognise(drug).unknown == ()
+    assert allowed(drug) == ANY
+
+
 @pytest.mark.parametrize("drug", ["alprazolm", "Diazepan", "codiene", "Tramodol", "morfine", "Lorazepma"])
 def test_what_is_one_letter_from_a_prohibited_name_is_refused_as_that(drug: str) -> None:
     assert codes(drug, first=False) == ["E_DRUG_PROHIBITED"]
@@ -154,6 +204,8 @@ def test_no_two_drugs_are_one_and_each_stands_on_one_list() -> None:
             names[name] += 1
             for one in (name, *others):
                 meant.setdefault(tuple(words_of(one)), set()).add(name)
+    for short, (made_of,) in (*read(drugs.BRANDS), *read(drugs.ABBREVIATIONS)):
+        meant.setdefault(tuple(words_of(short)), set()).add(made_of)
     assert {words: found for words, found in meant.items() if len(found) > 1} == {}
     assert [name for name, times in names.items() if times > 1] == []
     assert len(names) > 400
@@ -161,7 +213,8 @@ def test_no_two_drugs_are_one_and_each_stands_on_one_list() -> None:
 
 def test_what_brands_and_classes_name_is_in_the_table() -> None:
     known = {name for table in TABLES for name, _ in read(getattr(drugs, table))}
-    made_of = {part.strip() for _, others in read(drugs.BRANDS) for one in others for part in one.split("+")}
+    short = (*read(drugs.BRANDS), *read(drugs.ABBREVIATIONS))
+    made_of = {part.strip() for _, others in short for one in others for part in one.split("+")}
     members = {one for _, others in read(allergies.CLASSES) for one in others}
     in_hindi = {name for name, _ in read(allergies.DRUGS_IN_HINDI)}
     assert (made_of | members | in_hindi) - known == set()
@@ -176,6 +229,9 @@ def test_every_drug_of_the_table_is_recognised_by_each_of_its_names() -> None:
             for one in (name, *others):
                 found = recognise(f"Tab. {one} 10mg")
                 assert (found.drugs, found.unknown) == ((name,), ()), one
+    for short, (made_of,) in read(drugs.ABBREVIATIONS):
+        found = recognise(f"Tab. {short} 10mg")
+        assert (found.drugs, found.unknown) == (tuple(made_of.split(" + ")), ()), short
 
 
 @given(st.text(max_size=1_200))
