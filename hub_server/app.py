@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hub_server import registry, web
 from hub_server.claim_locks import DEFAULT_LAPSE_MS
 from hub_server.clock import wall_ms
+from hub_server.glances import Glances
 from hub_server.intake import Admitted
 from hub_server.scheduler import Clockwork
 from hub_server.store import Store
@@ -165,7 +166,8 @@ def make_app(hub: Hub) -> FastAPI:
     with hub.store.database.transaction() as connection:
         epoch = registry.epoch(connection)
     edge = SyncEdge(hub.store, hub.workers.wake, hub.now_ms, epoch)
-    clockwork = Clockwork(hub.store, hub.now_ms, hub.server_log)
+    glances = Glances(hub.store)
+    clockwork = Clockwork(hub.store, hub.now_ms, hub.server_log, glances)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -186,6 +188,7 @@ def make_app(hub: Hub) -> FastAPI:
     web.add_pages(
         app,
         hub.store,
+        glances,
         hub.now_ms,
         secure=hub.secure,
         counted=metrics.signed_in,

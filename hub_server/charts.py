@@ -35,9 +35,9 @@ URGENCY_WORDS: Final = ("emergency", "urgent", "routine")  # by rank, as the que
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A row of the queue. feed: whose it was read from. urgency: 0 emergency, 1 urgent, 2 routine. hub: of the hospital
-    that the centre belongs to, empty for none. lock: whom it waits for, and when whoever claimed it last did something
-    about it."""
+    """A row of the queue. feed: whose it was read from. urgency: 0 emergency, 1 urgent, 2 routine. centre: the facility that
+    referred, which need not be the patient's home. hub: of the hospital that the centre belongs to, empty for none. lock:
+    whom it waits for, and when whoever claimed it last did something about it."""
 
     feed: FacilityCode
     referral: RecordId
@@ -49,6 +49,7 @@ class Queued:
     claimed_by: PersonId | None
     claimed_ms: int | None
     answered_ms: int | None
+    centre: FacilityCode
     hub: str
     lock: Lock
 
@@ -133,7 +134,8 @@ def _first(record: Record) -> Held:
 
 _QUEUED: Final = (
     "SELECT r.facility, r.referral, r.patient, r.specialty, r.urgency, r.status, r.received_ms, r.claimed_by,"
-    " r.claimed_ms, r.answered_ms, r.hub, coalesce(l.touched_ms, 0), l.handed_to, l.handed_by, coalesce(l.handed_ms, 0)"
+    " r.claimed_ms, r.answered_ms, r.centre, r.hub, coalesce(l.touched_ms, 0), l.handed_to, l.handed_by,"
+    " coalesce(l.handed_ms, 0)"
     " FROM referral r CROSS JOIN LATERAL (SELECT p.facility FROM patient p WHERE p.patient = r.patient {} OFFSET 0) AS home"
     " LEFT JOIN claim_lock l ON l.facility = home.facility AND l.referral = r.referral"
 )
@@ -185,7 +187,7 @@ def queue(
 
 
 def _queued(row: Sequence[object]) -> Queued:
-    return Queued(*row[:11], Lock(*row[11:]))  # type: ignore[call-arg, arg-type]  # the columns of _QUEUED
+    return Queued(*row[:12], Lock(*row[12:]))  # type: ignore[call-arg, arg-type]  # the columns of _QUEUED
 
 
 # -- charts ------------------------------------------------------------------------------------------------------------

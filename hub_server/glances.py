@@ -2,8 +2,9 @@
 
 A queue is looked at all day and changes little, and to open a patient for it costs more than all else on that page. So
 what was opened is kept in memory, by the digest of all that the feed holds of the patient: whatever arrives makes it
-another, and it is opened anew. It is forgotten when nobody has looked for a session's idle time, and when the patient is
-erased. Kept or not, each look is noted in the audit (`note`), in a transaction that is committed before `read`.
+another, and it is opened anew. It is forgotten when nobody has looked for a session's idle time (`forget_old`, which the
+hub's clockwork calls each minute): so it is soon after a patient was erased, who stands in no queue any more. Kept or not,
+each look is noted in the audit (`note`), in a transaction that is committed before `read`.
 
 It refuses to know who may see a queue (`consults`) and what else a chart holds (`charts`).
 """
@@ -29,6 +30,9 @@ from sync_protocol.merge import Held
 MOST_KEPT: Final = 5_000  # some 300 bytes each: the first rows of all queues of a large hub
 REASON_CHARS: Final = 200  # of a line; a page cuts it shorter
 
+Digests = Mapping[tuple[FacilityCode, PatientId], bytes]
+"""(feed, patient) → the digest of all its changes there; none of a patient who was erased."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -51,15 +55,18 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Rows whose looking at is in the audit. `note` makes one; it counts once its transaction is committed."""
+    """Rows whose looking at is in the audit. `note` makes one; it counts once its transaction is committed. digests: of
+    what each row's feed held of its patient then."""
 
     rows: tuple[Queued, ...]
+    digests: Digests
 
 
 def note(connection: Connection, rows: Sequence[Queued], actor: str, now_ms: int) -> Noted:
     """Note that ``actor`` looks at these rows. Call it last: the audit is locked until the commit."""
+    found = digests(connection, rows)
     audit.note_all(connection, [audit.Entry(actor, "list referral", row.feed, row.referral) for row in rows], now_ms)
-    return Noted(tuple(rows))
+    return Noted(tuple(rows), found)
 
 
 @dataclass(slots=True)
@@ -70,7 +77,6 @@ class _Kept:
 
 
 _Place = tuple[FacilityCode, RecordId]
-_Digests = Mapping[tuple[FacilityCode, PatientId], bytes]
 
 
 class Glances:
@@ -85,15 +91,14 @@ class Glances:
     def read(self, noted: Noted, now_ms: int) -> dict[RecordId, Glance]:
         """One for each row; only the patient's own record and the referral are opened, if at all."""
         rows = noted.rows
+        lines = self._find(noted, now_ms)
         with self._store.database.transaction() as connection:
-            digests = _digests(connection, rows)
-            lines = self._find(rows, digests, now_ms)
             missing = [row for row in rows if row.referral not in lines]
             opened = self._open(connection, missing)
             centres = _centres(connection, rows)
-        self._keep(missing, opened, digests, now_ms)
+        self._keep(missing, opened, noted.digests, now_ms)
         lines |= opened
-        return {row.referral: Glance(lines[row.referral], *centres.get(row.feed, (row.feed, None))) for row in rows}
+        return {row.referral: Glance(lines[row.referral], *centres.get(row.centre, (row.centre, None))) for row in rows}
 
     @property
     def kept(self) -> int:
@@ -101,25 +106,29 @@ class Glances:
         with self._lock:
             return len(self._kept)
 
-    def _find(self, rows: Iterable[Queued], digests: _Digests, now_ms: int) -> dict[RecordId, Line]:
+    def forget_old(self, now_ms: int) -> None:
+        """Forget what nobody has looked at for a session's idle time."""
+        with self._lock:
+            while self._kept and next(iter(self._kept.values())).asked_ms <= now_ms - IDLE_MS:
+                self._kept.popitem(last=False)
+
+    def _find(self, noted: Noted, now_ms: int) -> dict[RecordId, Line]:
         found = {}
         with self._lock:
-            for row in rows:
+            for row in noted.rows:
                 place = (row.feed, row.referral)
                 kept = self._kept.get(place)
-                if kept is not None and kept.digest == digests.get((row.feed, row.patient)):
+                if kept is not None and kept.digest == noted.digests.get((row.feed, row.patient)):
                     kept.asked_ms = now_ms
                     self._kept.move_to_end(place)
                     found[row.referral] = kept.line
-            while self._kept and next(iter(self._kept.values())).asked_ms <= now_ms - IDLE_MS:
-                self._kept.popitem(last=False)
         return found
 
     def _keep(
         self,
         rows: Iterable[Queued],
         lines: Mapping[RecordId, Line],
-        digests: _Digests,
+        digests: Digests,
         now_ms: int,
     ) -> None:
         with self._lock:
@@ -154,8 +163,8 @@ def _line(row: Queued, by_key: Mapping[RecordKey, Sequence[Held]]) -> Line:
     return Line(str(own.get("name") or ""), own.get("birth"), str(own.get("sex") or ""), reason[:REASON_CHARS])
 
 
-def _digests(connection: Connection, rows: Iterable[Queued]) -> dict[tuple[FacilityCode, PatientId], bytes]:
-    """Of each patient's changes in the feed of its row; not of one who was erased."""
+def digests(connection: Connection, rows: Iterable[Queued]) -> Digests:
+    """Of each patient's changes in the feed of its row."""
     asked = {(row.feed, row.patient) for row in rows}
     found = connection.execute(
         "SELECT s.facility, s.patient, s.digest FROM unnest(%s::text[], %b::bytea[]) AS asked (facility, patient)"
@@ -167,10 +176,10 @@ def _digests(connection: Connection, rows: Iterable[Queued]) -> dict[tuple[Facil
 
 
 def _centres(connection: Connection, rows: Iterable[Queued]) -> dict[FacilityCode, tuple[str, int | None]]:
-    """Feed → (the centre's name, when it was last in touch)."""
+    """Who referred → (the centre's name, when it was last in touch)."""
     found = connection.execute(
         "SELECT f.facility, f.name, (SELECT max(n.last_seen_ms) FROM node n"
         " WHERE n.facility = f.facility AND n.revoked_ms IS NULL) FROM facility f WHERE f.facility = ANY(%s)",
-        (sorted({row.feed for row in rows}),),
+        (sorted({row.centre for row in rows}),),
     ).fetchall()
     return {FacilityCode(feed): (name, seen_ms) for feed, name, seen_ms in found}

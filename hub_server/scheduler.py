@@ -4,9 +4,9 @@ Six jobs run at the start and then four times a day: drop the sealed bytes of se
 databases that a restore set aside long ago; erase the patients whose erasure was held until a day that has come; drop
 the sessions that are over and the tries to sign in that are forgotten; drop what doctors left behind (claims that
 lapsed, drafts, duty that is over, reviewed openings); and keep the log of the hub's own PostgreSQL within its bound.
-Two more look each minute whether centres are to be told something of themselves, and which days are to be counted. All
-work in small commits, also on several hubs at once. A job that fails is logged by APScheduler, and tried again at its
-time.
+Two more look each minute whether centres are to be told something of themselves, and which days are to be counted; a third
+forgets what the doctors' queues were shown and nobody looks at any more. All work in small commits, also on several hubs
+at once. A job that fails is logged by APScheduler, and tried again at its time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import structlog
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]  # it brings no types
 
 from hub_server import backup, claim_locks, directory, drafts, duty, erasure, glass, registry, sign_in, tallies
+from hub_server.glances import Glances
 from hub_server.pg_programs import bound_log
 from hub_server.store import Store
 
@@ -32,8 +33,15 @@ log = structlog.get_logger("hub.scheduler")
 class Clockwork:
     """Runs in a thread of its own from `start` to `stop`."""
 
-    def __init__(self, store: Store, now_ms: Callable[[], int], server_log: Path | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        now_ms: Callable[[], int],
+        server_log: Path | None = None,
+        glances: Glances | None = None,
+    ) -> None:
         self._store = store
+        self._glances = glances or Glances(store)
         self._server_log = server_log
         self._now_ms = now_ms
         self._scheduler = BackgroundScheduler(timezone=UTC)
@@ -57,7 +65,7 @@ class Clockwork:
                 coalesce=True,
                 misfire_grace_time=None,
             )
-        for job in (self.tell_centres, self.count_days):
+        for job in (self.tell_centres, self.count_days, self.forget_glances):
             self._scheduler.add_job(
                 job, "interval", seconds=LOOK_EVERY_S, max_instances=1, coalesce=True, misfire_grace_time=None
             )
@@ -66,6 +74,11 @@ class Clockwork:
     def stop(self) -> None:
         """Returns when the running job has ended."""
         self._scheduler.shutdown(wait=True)
+
+    def forget_glances(self) -> int:
+        """Returns how many lines of patients are still in memory."""
+        self._glances.forget_old(self._now_ms())
+        return self._glances.kept
 
     def erase_due(self) -> int:
         """Returns how many patients were erased now, whose erasure was held until today."""

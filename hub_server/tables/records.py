@@ -169,6 +169,13 @@ class Referral(SQLModel, table=True):
     __table_args__ = (
         Index("referral_queue", "status", "urgency", "received_ms"),
         Index("referral_name", "referral"),
+        Index(
+            "referral_waiting",
+            "urgency",
+            "received_ms",
+            "referral",
+            postgresql_where=text("status IN ('received', 'claimed')"),
+        ),
         Index("referral_received", "facility", "received_ms"),
         Index(
             "referral_hub",

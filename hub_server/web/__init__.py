@@ -49,6 +49,7 @@ log = structlog.get_logger("hub.web")
 def add_pages(
     app: FastAPI,
     store: Store,
+    glances: Glances,
     now_ms: Callable[[], int],
     *,
     secure: bool,
@@ -62,7 +63,7 @@ def add_pages(
     """
     assets.assets()
     app.state.place = Place(
-        store, SignIn(store.database, store.vault, counted), Glances(store), now_ms, secure, claim_lapse_ms
+        store, SignIn(store.database, store.vault, counted), glances, now_ms, secure, claim_lapse_ms
     )
     app.state.renderer = Renderer(
         "hub_server.web",

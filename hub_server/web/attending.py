@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
-from hub_server import consults, duty, people
+from hub_server import consults, duty, hospitals, people
 from hub_server.charts import Queued
 from hub_server.database import Connection
 from hub_server.duty import Contact, OnDuty
@@ -25,27 +25,36 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class Uncovered:
-    """A specialty that waits and that nobody is on duty for. contact: whom to call, if anybody was named."""
+    """A specialty that waits and that nobody is on duty for. hospital: the name of the centre's, empty for none. contact:
+    whom to call, if anybody was named."""
 
     specialty: str
+    hospital: str
     contact: Contact | None
 
 
 def uncovered(connection: Connection, rows: Iterable[Queued], present: Sequence[OnDuty]) -> list[Uncovered]:
-    """Of what waits, each specialty once, in the order of the list."""
+    """Of what waits, each specialty of a hospital once, in the order of the list."""
     places = dict.fromkeys((row.specialty, row.hub) for row in rows)
     found = [one for one in places if not any(doctor.covers(*one) for doctor in present)]
-    contacts = duty.contacts_of(connection, {hub for _, hub in found}) if found else {}
-    return [Uncovered(specialty, duty.contact_in(contacts[hub], specialty)) for specialty, hub in found]
+    if not found:
+        return []
+    contacts = duty.contacts_of(connection, {hub for _, hub in found})
+    names = {one.code: one.name for one in hospitals.find_all(connection)}
+    return [
+        Uncovered(specialty, names.get(hub, hub), duty.contact_in(contacts[hub], specialty)) for specialty, hub in found
+    ]
 
 
-def duty_values(connection: Connection, person: Person, rows: Sequence[Queued], now_ms: int) -> dict[str, Any]:
-    """For the page: who is on duty, this doctor's own duty, and what nobody covers."""
-    present = [one for one in duty.everyone_on_duty(connection, now_ms) if one.doctor.is_of(person.hub)]
+def duty_values(
+    connection: Connection, person: Person, rows: Sequence[Queued], everyone: Sequence[OnDuty]
+) -> dict[str, Any]:
+    """For the page: who is on duty of those that this doctor works with, their own duty, and what nobody at all covers."""
+    present = [one for one in everyone if one.doctor.is_of(person.hub)]
     return {
         "present": present,
         "own_duty": next((one for one in present if one.doctor.id == person.id), None),
-        "uncovered": uncovered(connection, rows, present),
+        "uncovered": uncovered(connection, rows, everyone),
     }
 
 

@@ -70,7 +70,7 @@ def _read(desk: Desk, name: RecordId) -> Seen:
             if desk.person.sees(row.specialty, row.hub)
             else glass.open_for(connection, desk.person.id, row.patient, desk.now_ms),
             drafts.find(desk.store, connection, desk.person.id, name),
-            charts.last_seen_ms(connection, row.feed),
+            charts.last_seen_ms(connection, row.centre),
         )
 
 

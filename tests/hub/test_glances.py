@@ -9,6 +9,7 @@ import pytest
 from hub_server import audit, charts, erasure, glances
 from hub_server.glances import Glances
 from hub_server.ledger import Ledger
+from hub_server.scheduler import Clockwork
 from hub_server.sign_in import IDLE_MS
 from hub_server.vault import PatientKey
 from sync_protocol.change import Change, ChangeId, PatientId
@@ -126,12 +127,27 @@ def test_what_nobody_has_looked_at_for_long_is_forgotten_and_the_number_kept_is_
     queue.refer("Asha Devi")
     queue.look()
     assert queue.glances.kept == 1
-    queue.look(NOW_MS + IDLE_MS, rows=[])
-    assert queue.glances.kept == 0
+    assert Clockwork(hub.store, lambda: NOW_MS + IDLE_MS - 1, None, queue.glances).forget_glances() == 1
+    assert Clockwork(hub.store, lambda: NOW_MS + IDLE_MS, None, queue.glances).forget_glances() == 0
     for name in ("Meena Bai", "Sita Kumari"):
         queue.refer(name)
     assert [one.line.name for one in queue.look()] == ["Asha Devi", "Meena Bai", "Sita Kumari"]
     assert queue.glances.kept == 2
+
+
+def test_the_centre_is_the_one_that_referred_wherever_the_patient_is_at_home(hub: HubWorld) -> None:
+    queue = Queue(hub)
+    patient, _ = queue.refer("Asha Devi")
+    hub.facility("HWC2")
+    other = hub.node("HWC2")
+    asked = {"specialty": "ent", "urgency": "emergency"}
+    hub.exchange(other, [other.pack([other.write("referral", asked, patient=patient.record)]).envelope.raw])
+    hub.admit()
+    assert [(one.line.name, one.centre) for one in queue.look()] == [
+        ("Asha Devi", "Centre HWC2"),
+        ("Asha Devi", "Centre HWC1"),
+    ]
+    assert [row.centre for row in queue.rows()] == ["HWC2", "HWC1"]
 
 
 def test_a_long_reason_is_kept_short(queue: Queue) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from hub_server import duty, hospitals, sign_in
 from hub_server.web import queueing
 from tests.hub.bare_node import BareNode
 from tests.hub.paged_hub import PagedHub
-from tests.hub.ward_pages import make, refer
+from tests.hub.ward_pages import make, refer, send
 from tests.pages.window import Window, words
 
 MINUTE_MS = 60_000
@@ -73,10 +74,13 @@ def test_a_long_queue_shows_the_most_urgent_and_more_when_asked(hub: PagedHub, n
     assert page.count('class="app-list__item app-list__item--') == queueing.ROWS_SHOWN
     assert page.count("app-list__item--emergency") == 1
     assert 'href="/?rows=50"' in page
-    assert 'data-live="/queue/events?rows=25"' in page
+    assert 'data-live="/queue/events?rows=25&amp;seen=' in page
+    assert "26 referrals wait (the first 25 are shown)" in words(page)
     page = window.get("/?rows=50").text
     assert page.count('class="app-list__item app-list__item--') == queueing.ROWS_SHOWN + 1
     assert "Show more" not in page
+    assert "26 referrals wait" in words(page)
+    assert "are shown" not in page
     assert 'hx-get="/queue/rows?rows=50"' in page
     assert window.get("/queue/rows?rows=50").text.count("app-list__item--routine") == queueing.ROWS_SHOWN
     for odd in ("x", "-1", "0", "99999999999999999999", "²", ""):
@@ -157,34 +161,75 @@ def test_when_nobody_is_on_duty_for_a_specialty_the_queue_says_whom_to_call(hub:
 # -- live --------------------------------------------------------------------------------------------------------------
 
 
+def seen_by(window: Window) -> str:
+    """What the open list says that it shows."""
+    found = re.search(r'data-live="/queue/events\?rows=\d+&amp;seen=([0-9a-f]{64})"', window.get("/").text)
+    assert found is not None
+    return found[1]
+
+
 def listen(hub: PagedHub, window: Window, monkeypatch: pytest.MonkeyPatch, *, then: object, pieces: int) -> list[bytes]:
-    """What the open list is told: its first piece, and some behind what happens ``then``; fewer where the stream ends."""
+    """What a list that was opened before is told of what happens ``then``, before it is connected: at most so many
+    pieces, fewer where the stream ends."""
+    seen = seen_by(window)
+    assert callable(then)
+    then()
+    return heard(hub, window, monkeypatch, seen, pieces)
+
+
+def heard(hub: PagedHub, window: Window, monkeypatch: pytest.MonkeyPatch, seen: str, pieces: int) -> list[bytes]:
     monkeypatch.setattr(queueing, "LOOK_S", 0.01)
     token = window.client.cookies["hub_session"]
-    place = hub.app.state.place
 
-    async def heard() -> list[bytes]:
-        stream = queueing.news(place, token)
-        found = [await anext(stream)]
-        assert callable(then)
-        await asyncio.to_thread(then)
+    async def hear() -> list[bytes]:
+        stream = queueing.news(hub.app.state.place, token, seen=seen)
+        found = []
         async for piece in stream:
-            if piece.startswith(b"event"):
+            if not piece.startswith(b": "):
                 found.append(piece)
             if len(found) == pieces:
                 break
         await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
         return found
 
-    return asyncio.run(heard())
+    return asyncio.run(hear())
 
 
-CHANGED = b"event: changed\ndata: 1\n\n"
+def test_an_open_list_is_told_of_what_came_since_it_was_made_and_once(
+    hub: PagedHub, node: BareNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rao = hub.window_of("rao")
+    _, told = listen(hub, rao, monkeypatch, then=lambda: refer(hub, node), pieces=2)
+    event, name, *_ = told.decode().splitlines()
+    assert (event, name) == ("event: changed", f"id: {seen_by(rao)}")
+    monkeypatch.setattr(queueing, "LIVE_S", 0.1)
+    assert heard(hub, rao, monkeypatch, seen_by(rao), 9) == [b"retry: 5000\n\n"]  # it shows what there is
 
 
-def test_an_open_list_is_told_of_what_came(hub: PagedHub, node: BareNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = listen(hub, hub.window_of("rao"), monkeypatch, then=lambda: refer(hub, node), pieces=2)
-    assert found[1:] == [CHANGED]
+def test_a_browser_that_connects_anew_is_told_of_what_came_meanwhile(
+    hub: PagedHub, node: BareNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queueing, "LOOK_S", 0.01)
+    monkeypatch.setattr(queueing, "LIVE_S", 0.02)
+    rao = hub.window_of("rao")
+    seen = seen_by(rao)
+    refer(hub, node)
+    now = seen_by(rao)
+    for last, told in ((seen, True), (now, False)):
+        answer = rao.client.get("/queue/events", params={"seen": seen}, headers={"last-event-id": last})
+        assert ("event: changed" in answer.text) is told
+
+
+def test_an_open_list_is_told_that_a_patient_arrived_or_was_corrected(
+    hub: PagedHub, node: BareNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = node.write("patient", {"name": "Asha Devi"})
+    referral = node.write("referral", {"specialty": "ent", "urgency": "routine"}, patient=patient.record)
+    send(hub, node, referral)
+    rao = hub.window_of("rao")
+    assert "Patient not arrived yet" in rao.shown("/")
+    assert len(listen(hub, rao, monkeypatch, then=lambda: send(hub, node, patient), pieces=2)) == 2
+    assert "Asha Devi" in rao.shown("/")
 
 
 def test_an_open_list_is_told_of_duty_and_of_claims_that_lapsed(
@@ -199,10 +244,10 @@ def test_an_open_list_is_told_of_duty_and_of_claims_that_lapsed(
         with hub.world.database.transaction() as connection:
             connection.execute("UPDATE referral SET claimed_ms = claimed_ms - %s", (25 * MINUTE_MS,))
 
-    assert listen(hub, nair, monkeypatch, then=later, pieces=2)[1:] == [CHANGED]
+    assert len(listen(hub, nair, monkeypatch, then=later, pieces=2)) == 2
     skin = hub.window_of("skin")
     on = lambda: hub.window_of("rao").saved("/duty", {"until": "23:00"}, page="/")
-    assert listen(hub, skin, monkeypatch, then=on, pieces=2)[1:] == [CHANGED]
+    assert len(listen(hub, skin, monkeypatch, then=on, pieces=2)) == 2
 
 
 def test_an_open_list_ends_when_its_session_does_and_keeps_none_alive(
@@ -221,3 +266,25 @@ def test_an_open_list_ends_when_its_session_does_and_keeps_none_alive(
         hub.world.now_ms += sign_in.IDLE_MS + 1
 
     assert listen(hub, nair, monkeypatch, then=rest, pieces=9) == [b"retry: 5000\n\n"]
+
+
+def test_whoever_is_on_duty_at_another_hospital_covers_a_centre_that_has_none(hub: PagedHub, node: BareNode) -> None:
+    with hub.world.database.transaction() as connection:
+        hospitals.add(connection, "NORTH", "North", hub.world.now_ms)
+        hospitals.add(connection, "SOUTH", "South", hub.world.now_ms)
+    hub.add("north", hub="NORTH")
+    hub.add("south", hub="SOUTH")
+    refer(hub, node)
+    assert "Nobody is on duty for this" in hub.window_of("north").shown("/")
+    hub.window_of("south").saved("/duty", {"until": "23:00"}, page="/")
+    page = hub.window_of("north").shown("/")
+    assert "Nobody is on duty for this" not in page
+    assert "Nobody is on duty." in page  # of those whom this doctor works with
+
+
+def test_what_nobody_covers_is_told_also_where_its_row_is_not_shown(hub: PagedHub, node: BareNode) -> None:
+    hub.window_of("rao").saved("/duty", {"until": "23:00", "specialties": "ent"}, page="/")
+    for _ in range(queueing.ROWS_SHOWN):
+        refer(hub, node, urgency="emergency", specialty="ent")
+    refer(hub, node, specialty="dermatology")
+    assert "Nobody is on duty for this: Skin." in hub.window_of("rao").shown("/")

@@ -1,5 +1,4 @@
-"""The doctors' queue has an index in its own order, for those who see all hospitals' referrals. It stands in the place of
-one by status, which nothing asked by any more: what it cost a referral that arrives, this one costs now."""
+"""The doctors' queue has an index in its own order, for those who see all hospitals' referrals."""
 
 from __future__ import annotations
 
@@ -12,7 +11,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute("DROP INDEX referral_queue")
     op.execute(
         "CREATE INDEX referral_waiting ON referral (urgency, received_ms, referral)"
         " WHERE status IN ('received', 'claimed')"
@@ -21,4 +19,3 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP INDEX referral_waiting")
-    op.execute("CREATE INDEX referral_queue ON referral (status, urgency, received_ms)")

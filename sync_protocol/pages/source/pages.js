@@ -34,17 +34,30 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("[data-print]")) window.print();
 });
 
-// A list that changes while somebody looks: the server says "changed", and the list is asked for again. Where the server
-// wants to hear no more (the session ended) it is asked for once, and its answer leads to the sign-in.
+// A list that changes while somebody looks: the server says "changed", and the list is asked for again. What came between
+// the page and the connection, or between two connections, the server knows by what the page says it has seen. Where the
+// connection ends for good the list is asked for once more (the session may have ended: the answer leads to the sign-in), it
+// is said that it may be old, and the connection is tried again.
+const AGAIN_MS = 10_000;
+
+const watch = (live) => {
+  const events = new EventSource(live.dataset.live);
+  const away = (is) => {
+    for (const told of document.querySelectorAll("[data-live-away]")) told.hidden = !is;
+  };
+  events.addEventListener("open", () => away(false));
+  events.addEventListener("changed", () => htmx.trigger(live, "changed"));
+  events.addEventListener("error", () => {
+    if (events.readyState !== EventSource.CLOSED) return;
+    away(true);
+    htmx.trigger(live, "changed");
+    setTimeout(() => watch(live), AGAIN_MS);
+  });
+  window.addEventListener("pagehide", () => events.close());
+};
+
 document.addEventListener("DOMContentLoaded", () => {
-  for (const live of document.querySelectorAll("[data-live]")) {
-    const events = new EventSource(live.dataset.live);
-    events.addEventListener("changed", () => htmx.trigger(live, "changed"));
-    events.addEventListener("error", () => {
-      if (events.readyState === EventSource.CLOSED) htmx.trigger(live, "changed");
-    });
-    window.addEventListener("pagehide", () => events.close());
-  }
+  for (const live of document.querySelectorAll("[data-live]")) watch(live);
 });
 
 // A code that is held before the camera is put into its box and sent. The button shows only where the browser reads codes
