@@ -60,6 +60,10 @@ class Person:
         return hospitals.ALL in (self.hub, hub) or self.hub == hub
 
 
+ID_TIME_BYTES: Final = 6
+"""How much of such an id is its time; the rest is its randomness."""
+
+
 def fresh_id(now_ms: int, randomness: bytes) -> bytes:
     """A UUIDv7 of this moment: 16 bytes. randomness: 10 bytes."""
     number = (now_ms & (1 << 48) - 1) << 80 | int.from_bytes(randomness[:10], "big")

@@ -1,7 +1,7 @@
 """The doctor's verbs: claim, give back, hand over, ask, reply, and resolving a conflict. (Queue and charts: `charts`.)
 
     claiming    who has a referral: claim, release, hand_over; ask
-    replying    parse_answer, reply, corrections; the drugs' rules
+    replying    parse_answer, reply, corrections, what is in their way; the drugs' rules
     settling    resolve, conflicts_of
     writing     what they share: who may, the transaction, the centre's directory
 
@@ -16,6 +16,8 @@ from hub_server.consults.replying import (
     MAX_ANSWER_BYTES,
     Correction,
     LinesRefused,
+    has_answered,
+    in_the_way,
     parse_answer,
     reply,
 )
@@ -34,6 +36,8 @@ __all__ = [
     "claim",
     "conflicts_of",
     "hand_over",
+    "has_answered",
+    "in_the_way",
     "keep_claim",
     "may_take",
     "parse_answer",

@@ -14,7 +14,7 @@ from hub_server.claim_locks import DEFAULT_LAPSE_MS
 from hub_server.consults.writing import Done, introduce, require_sight, write
 from hub_server.people import Person, Role
 from hub_server.store import Entry, Store
-from sync_protocol import documents
+from sync_protocol import canonical, documents
 from sync_protocol.canonical import Value
 from sync_protocol.change import RecordId, RecordKey
 from sync_protocol.errors import InvalidValue, NeedsPerson
@@ -81,7 +81,7 @@ def hand_over(
 
     One's own claim is released with it; a referral that is nobody's can be handed over too. Raises InvalidValue
     (``E_NO_SUCH_REFERRAL``, ``E_CANNOT_TAKE``: they are no doctor at work who sees it), NeedsPerson
-    (``E_CLAIMED``, ``E_ANSWERED``, ``E_CLOSED``, ``E_WITHDRAWN``).
+    (``E_CLAIMED``, ``E_HANDED_OVER``, ``E_ANSWERED``, ``E_CLOSED``, ``E_WITHDRAWN``).
     """
     with store.database.transaction() as connection:
         before = charts.chart(connection, store, name, hold=True)
@@ -95,8 +95,8 @@ def hand_over(
                 next_step="'hub people list' shows who sees which specialties",
             )
         own = open_claims(before, doctor)
-        if not own and _others(before, doctor, now_ms, lapse_ms):
-            raise _claimed_by_another(before, doctor)
+        if not own:
+            require_free(before, doctor, now_ms, lapse_ms)
         claim_locks.offer(connection, name, before.patient, to.id, doctor.id, now_ms)
         if own:
             changes = write(connection, store, before, _releasing(own), doctor, "hand over", now_ms)
@@ -133,15 +133,8 @@ def claiming(
     _require_open(before)
     if open_claims(before, doctor):
         return []
-    if not take_over and _others(before, doctor, now_ms, lapse_ms):
-        raise _claimed_by_another(before, doctor)
-    waits_for = before.lock.waits_for(now_ms, lapse_ms)
-    if not take_over and waits_for not in (None, doctor.id):
-        raise NeedsPerson(
-            "This referral was handed over to another doctor and waits for them.",
-            code="E_HANDED_OVER",
-            next_step=_taking_over(before, doctor),
-        )
+    if not take_over:
+        require_free(before, doctor, now_ms, lapse_ms)
     writes: dict[str, Value] = {"referral": before.referral.key.record}
     return [*_releasing(open_claims(before)), Entry(RecordKey("claim", record), before.patient, writes)]
 
@@ -153,6 +146,18 @@ def _require_open(before: Chart) -> None:
         raise NeedsPerson("The centre withdrew this referral.", code="E_WITHDRAWN")
     if before.progress.status is Status.CLOSED:
         raise NeedsPerson("The centre closed this referral.", code="E_CLOSED")
+
+
+def require_free(before: Chart, doctor: Person, now_ms: int, lapse_ms: int) -> None:
+    """No other doctor keeps it. Raises NeedsPerson (``E_CLAIMED``, ``E_HANDED_OVER``)."""
+    if _others(before, doctor, now_ms, lapse_ms):
+        raise _claimed_by_another(before, doctor)
+    if before.lock.waits_for(now_ms, lapse_ms) not in (None, doctor.id):
+        raise NeedsPerson(
+            "This referral was handed over to another doctor and waits for them.",
+            code="E_HANDED_OVER",
+            next_step=_taking_over(before, doctor),
+        )
 
 
 def _others(before: Chart, doctor: Person, now_ms: int, lapse_ms: int) -> bool:
@@ -192,13 +197,16 @@ def already_answered(before: Chart) -> NeedsPerson:
 
 
 def ask(store: Store, doctor: Person, name: RecordId, text: str, now_ms: int, randomness: bytes) -> Done:
-    """Say something to the centre about a referral: a question, mostly. randomness: RANDOM_BYTES.
+    """Say something to the centre about a referral: a question, mostly.
 
-    Raises InvalidValue (``E_NO_SUCH_REFERRAL``, or a text that is empty or too long).
+    randomness: RANDOM_BYTES, drawn when the doctor was given the form to write it in: the same text with the same ones
+    is ``unchanged``. Raises InvalidValue (``E_NO_SUCH_REFERRAL``, or a text that is empty or too long).
     """
     record = RecordId(people.fresh_id(now_ms, randomness))
 
     def decide(before: Chart) -> list[Entry]:
+        if _same_message(before, doctor, text, record) is not None:
+            return []
         writes: dict[str, Value] = {"referral": before.referral.key.record, "text": text, "at": now_ms}
         return [Entry(RecordKey("message", record), before.patient, writes)]
 
@@ -206,5 +214,18 @@ def ask(store: Store, doctor: Person, name: RecordId, text: str, now_ms: int, ra
     with store.database.transaction() as connection:
         before = charts.chart(connection, store, name, hold=True)
         claim_locks.touch(connection, name, doctor.id, now_ms)
-        changes = write(connection, store, before, decide(before), doctor, "message", now_ms)
+        entries = decide(before)
+        if not entries:
+            same = _same_message(before, doctor, text, record)
+            return Done("unchanged", name, same.key.record if same else None, before.facility)
+        changes = write(connection, store, before, entries, doctor, "message", now_ms)
     return Done("asked", name, record, before.facility, changes)
+
+
+def _same_message(before: Chart, doctor: Person, text: str, record: RecordId) -> Record | None:
+    """What was said already: by this doctor, in these words, with the same randomness in its id."""
+    for one in before.about("message"):
+        same = one.key.record[people.ID_TIME_BYTES :] == record[people.ID_TIME_BYTES :]
+        if same and charts.author(one) == doctor.id and one.view().get("text") == canonical.normalise(text):
+            return one
+    return None

@@ -16,7 +16,7 @@ import msgspec
 from hub_server import charts, claim_locks, drafts, people
 from hub_server.charts import Chart
 from hub_server.claim_locks import DEFAULT_LAPSE_MS
-from hub_server.consults.claiming import already_answered, claiming, open_claims
+from hub_server.consults.claiming import already_answered, claiming, open_claims, require_free
 from hub_server.consults.writing import Done, introduce, write
 from hub_server.people import Person
 from hub_server.store import Entry, Store
@@ -25,12 +25,14 @@ from sync_protocol.canonical import Value
 from sync_protocol.change import RecordId, RecordKey
 from sync_protocol.errors import InvalidValue, Malformed, NeedsPerson, TheirBytes
 from sync_protocol.merge import Record
+from sync_protocol.referral import Status
 from sync_protocol.telemedicine import Objection
 
 ANSWER_FIELDS: Final = ("diagnosis", "advice", "prescription", "follow_up_days", "mode", "first", "refer_onward")
 REQUIRED_FIELDS: Final = ("mode", "first")  # telemedicine practice: each consultation records both
 SAYING_FIELDS: Final = ("diagnosis", "advice", "prescription", "refer_onward")
 MAX_ANSWER_BYTES: Final = documents.MAX_LINE_BYTES
+_ENDED: Final = {Status.WITHDRAWN: "E_WITHDRAWN", Status.CLOSED: "E_CLOSED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,29 @@ def _claiming(
     if before.reply is not None:
         raise already_answered(before)
     return [] if open_claims(before, doctor) else claiming(before, doctor, record, now_ms, lapse_ms)
+
+
+def has_answered(before: Chart, doctor: Person) -> bool:
+    """Whether an answer to this referral is by this doctor, who can put right what it says as long as it is known."""
+    return any(charts.author(one) == doctor.id for one in before.about("reply"))
+
+
+def in_the_way(before: Chart, doctor: Person, now_ms: int, lapse_ms: int = DEFAULT_LAPSE_MS) -> str:
+    """The code of what keeps this doctor from answering the referral, or from correcting its answer; empty for nothing.
+
+    ``E_WITHDRAWN``, ``E_CLOSED`` (neither for a doctor who has answered it), ``E_CLAIMED`` or ``E_HANDED_OVER``.
+    """
+    if before.reply is not None and has_answered(before, doctor):
+        return ""
+    if (ended := _ENDED.get(before.progress.status)) is not None:
+        return ended
+    if before.reply is not None or open_claims(before, doctor):
+        return ""
+    try:
+        require_free(before, doctor, now_ms, lapse_ms)
+    except NeedsPerson as error:
+        return error.code
+    return ""
 
 
 def require_lines(before: Chart, answer: Mapping[str, Value]) -> None:

@@ -23,6 +23,7 @@ from sync_protocol.telemedicine import REASON, Objection
 LINES_SHOWN: Final = 3
 MAX_POSITIONS_CHARS: Final = 20_000
 LINE_PARTS: Final = ("drug", "form", "strength", "dose", "route", "frequency", "days", "advice", REASON)
+MAX_DAYS_DIGITS: Final = 5  # what is longer is no number of days, and is shown as it was typed
 NEEDED_PARTS: Final = ("drug", "dose", "days")
 NOT_KEPT: Final = frozenset({CSRF, "code", "more", "draft", "corrects"})
 """Fields that are no part of a draft: secrets, buttons, and what the page says itself."""
@@ -97,6 +98,27 @@ def filled_from(reply: Mapping[str, Value]) -> Form:
 def kept_of(form: Form) -> dict[str, list[str]]:
     """What of the form a draft keeps."""
     return {name: values for name, values in form.given.items() if name not in NOT_KEPT and any(values)}
+
+
+def unsent_of(form: Form, signed: Mapping[str, Value]) -> list[tuple[str, str]]:
+    """(label, text) of each thing that was written, to be read and copied; nothing where it is just what was signed."""
+    written = _written_of(form)
+    return written if written != _written_of(filled_from(signed)) else []
+
+
+def _written_of(form: Form) -> list[tuple[str, str]]:
+    found = [(clinical.label(name), form.value(name)) for name in ("diagnosis", "advice")]
+    for number in range(1, MAX_LINES + 1):
+        line: dict[str, Value] = {part: text for part in LINE_PARTS if (text := form.value(f"{part}_{number}"))}
+        days = str(line.get("days", ""))
+        if days.isascii() and days.isdecimal() and len(days) <= MAX_DAYS_DIGITS:
+            line["days"] = int(days)
+        elif days:  # what was meant by it, a person sees
+            line["advice"] = " ".join(filter(None, (days, form.value(f"advice_{number}"))))
+        found.append((said("Line %(num)s", num=number), clinical.prescription_line(line)))
+    found += [(clinical.label(name), form.value(name)) for name in ("follow_up_days", "refer_onward")]
+    found.append((said("Why the answer is corrected"), form.value("correction_reason")))
+    return [(label, text) for label, text in found if text]
 
 
 def lines_of(form: Form) -> int:

@@ -1,12 +1,15 @@
 """The case: what the hub knows of a patient, and as of when; questions to the centre; the reply, drafted and signed.
 
 What the doctor looked at goes with the reply: the positions of the page, not of the moment of signing; what came since
-is told above a page that is shown again. A signed reply never changes; a correction is a new one that says why. Who may
-not see the case is told so, and may say why they have to.
+is told above a page that is shown again. A signed reply never changes; a correction is a new one that says why. What was
+written for a case that is another's by now is shown, to be copied, and kept. Who may not see the case is told so, and may
+say why they have to.
 """
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,16 +20,17 @@ from hub_server.charts import Chart, Queued
 from hub_server.consults import Correction, LinesRefused
 from hub_server.drafts import Draft
 from hub_server.glass import Opening
-from hub_server.web import answering, attending, showing
+from hub_server.web import answering, attending, faults, showing
 from hub_server.web.desk import Desk, Doctor, DoctorWatching, Posted, record_in
 from sync_protocol.change import PersonId, RecordId
-from sync_protocol.errors import NotAllowed
+from sync_protocol.errors import NotAllowed, TooLarge
 from sync_protocol.pages import language
 from sync_protocol.pages.forms import Form
 from sync_protocol.pages.language import said
 from sync_protocol.referral import Status
 
 NONCE_BYTES: Final = 12
+_ONCE: Final = re.compile(f"[0-9a-f]{{{2 * consults.RANDOM_BYTES}}}")
 OPEN_TO_TALK: Final = (Status.RECEIVED, Status.CLAIMED, Status.ANSWERED, Status.SEEN)
 
 router = APIRouter()
@@ -92,8 +96,10 @@ def _show(desk: Desk, seen: Seen, form: Form, status: int = 200) -> Response:
     def name_of(person: PersonId) -> str:
         return seen.names.get(person, "")
 
+    in_the_way = consults.in_the_way(chart, desk.person, desk.now_ms, desk.place.claim_lapse_ms)
     with language.speaking(desk.words):
         shown = showing.shown(chart, name_of, desk.today)
+        written = answering.unsent_of(form, chart.reply.view() if chart.reply is not None else {}) if in_the_way else []
     return desk.page(
         "case",
         name=desk.request.path_params["name"],
@@ -107,7 +113,10 @@ def _show(desk: Desk, seen: Seen, form: Form, status: int = 200) -> Response:
         newer=chart.newer(before, desk.person.id) if before is not None else (),
         position=max(chart.positions.values(), default=0),
         mine=chart.progress.claimed_by == desk.person.id and chart.progress.status is Status.CLAIMED,
-        may_talk=chart.progress.status in OPEN_TO_TALK,
+        may_talk=chart.progress.status in OPEN_TO_TALK or consults.has_answered(chart, desk.person),
+        once=desk.randomness()[: consults.RANDOM_BYTES].hex(),
+        in_the_way=faults.PLAIN.get(in_the_way, ""),
+        written=written,
         takers=takers,
         lapse_ms=desk.place.claim_lapse_ms,
         words_of_rank=charts.URGENCY_WORDS,
@@ -133,11 +142,17 @@ def ask(desk: Doctor, name: str, form: Posted) -> Response:
     with language.speaking(desk.words):
         text = form.required("text", said("Write what you want to ask"))
         form.checked("message", "text", said("Message"), text)
-    random = desk.randomness()[: consults.RANDOM_BYTES]
+    random = _once(form) or desk.randomness()[: consults.RANDOM_BYTES]
     if not desk.saved(form, lambda: consults.ask(desk.store, desk.person, record, text, desk.now_ms, random)):
         begun = _begun(seen)
         return _show(desk, seen, Form(begun.given | form.given, form.errors), 422)
     return desk.go(f"/cases/{name}")
+
+
+def _once(form: Form) -> bytes:
+    """The randomness that the page was made with, so that what is sent twice is written once; empty for none."""
+    text = form.value("once")
+    return bytes.fromhex(text) if _ONCE.fullmatch(text) else b""
 
 
 # -- the reply ---------------------------------------------------------------------------------------------------------
@@ -146,7 +161,10 @@ def ask(desk: Doctor, name: str, form: Posted) -> Response:
 @router.post("/cases/{name}/reply")
 def reply(desk: Doctor, name: str, form: Posted) -> Response:
     record = record_in(name)
-    seen = _read(desk, record)
+    try:
+        seen = _read(desk, record)
+    except NotAllowed:
+        return _closed(desk, record, form)
     if form.value("draft"):
         kept = desk.saved(form, lambda: _keep(desk, record, form))
         return desk.go(f"/cases/{name}") if kept else _show(desk, seen, form, 422)
@@ -178,8 +196,15 @@ def reply(desk: Doctor, name: str, form: Posted) -> Response:
                 answering.put_beside(form, error.objections)
 
     if not desk.saved(form, sign) or form.errors:
-        return _show(desk, seen, form, 422)
+        return _show(desk, _kept_unsent(desk, record, form) if "form" in form.errors else seen, form, 422)
     return desk.go(f"/cases/{name}")
+
+
+def _kept_unsent(desk: Desk, name: RecordId, form: Form) -> Seen:
+    """The case as it is now that nothing can be sent for it, with a draft of what was written."""
+    with suppress(TooLarge):  # the page shows it all the same
+        _keep(desk, name, form)
+    return _read(desk, name)
 
 
 def _correction(form: Form) -> Correction | None:
@@ -231,7 +256,10 @@ def open_case(desk: Doctor, name: str, form: Posted) -> Response:
 
 
 def _closed(desk: Desk, name: RecordId, form: Form, status: int = 403) -> Response:
-    """The page of a case that is not this doctor's: nothing of the patient."""
+    """The page of a case that is not this doctor's: nothing of the patient but what they had written when it was."""
     with desk.store.database.transaction() as connection:
         row = charts.find_queued(connection, name)
-    return desk.page("case_closed", name=desk.request.path_params["name"], row=row, form=form, status=status)
+    with language.speaking(desk.words):
+        written = answering.unsent_of(form, {})
+    name_ = desk.request.path_params["name"]
+    return desk.page("case_closed", name=name_, row=row, form=form, written=written, status=status)

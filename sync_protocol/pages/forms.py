@@ -82,8 +82,8 @@ class Form:
         self.errors.setdefault(name, text)
 
     def error_list(self) -> list[dict[str, str]]:
-        """For the summary: each with a link to its field."""
-        return [{"text": text, "href": f"#{name}"} for name, text in self.errors.items()]
+        """For the summary: each with a link to its field; what is wrong with none of them (``form``) has no link."""
+        return [{"text": text} | ({"href": f"#{name}"} if name != "form" else {}) for name, text in self.errors.items()]
 
     # -- values --------------------------------------------------------------------------------------------------------
 

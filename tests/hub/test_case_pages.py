@@ -206,6 +206,22 @@ def test_a_question_and_its_answer_stand_in_order(hub: PagedHub, node: BareNode,
     assert page.index("Since when?") < page.index("Since Tuesday.")
 
 
+def test_a_question_that_is_sent_twice_is_written_once_and_another_of_the_same_page_too(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node)
+    fields = hidden(case(rao, name)) | {"text": "Since when, exactly?"}
+    for _ in range(2):
+        assert rao.post(f"/cases/{name}/ask", fields).status_code == 303
+    assert words(case(rao, name)).count("Since when, exactly?") == 1
+    hub.world.now_ms += 1
+    assert rao.post(f"/cases/{name}/ask", fields | {"text": "And the other ear?"}).status_code == 303
+    assert "And the other ear?" in case(rao, name)
+    again = hidden(case(rao, name)) | {"text": "Since when, exactly?"}
+    assert rao.post(f"/cases/{name}/ask", again).status_code == 303
+    assert words(case(rao, name)).count("Since when, exactly?") == 2, "asked again, from another page"
+
+
 # -- hostile text ------------------------------------------------------------------------------------------------------
 
 

@@ -146,6 +146,21 @@ def test_a_claim_of_a_clock_that_was_put_back_since_is_taken_without_force(ward:
     assert len(open_claims(ward, name)) == 1
 
 
+def test_what_waits_for_another_is_not_handed_on_by_a_third(ward: Ward, node: BareNode) -> None:
+    add(ward, "shah")
+    name, _ = ward.refer(node)
+    begun = ward.tick()
+    claim(ward, "rao", name, begun)
+    hand_over(ward, "rao", name, "nair", begun)
+    with pytest.raises(NeedsPerson) as caught:
+        hand_over(ward, "shah", name, "rao", begun + 1)
+    assert caught.value.code == "E_HANDED_OVER"
+    assert hand_over(ward, "nair", name, "shah", begun + 2).verdict == "handed_over"
+    assert hand_over(ward, "rao", name, "nair", begun + 2 + LAPSE_MS).verdict == "handed_over", (
+        "it is everybody's again"
+    )
+
+
 # -- handing over ------------------------------------------------------------------------------------------------------
 
 

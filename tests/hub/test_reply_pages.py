@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from hub_server.claim_locks import DEFAULT_LAPSE_MS
 from hub_server.sign_in.sessions import FRESH_MS
 from tests.hub.bare_node import BareNode
 from tests.hub.paged_hub import PagedHub
-from tests.hub.ward_pages import ANSWER, line, make, record, refer, sign
-from tests.pages.window import Window, words
+from tests.hub.ward_pages import ANSWER, line, make, record, refer, send, sign
+from tests.pages.window import Window, hidden, words
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,119 @@ def test_a_signed_answer_is_corrected_by_a_new_one_that_says_why(hub: PagedHub, 
     assert "corrects: too short" in told
     assert "Advice: Rest." in told, "the first one is not gone"
     assert "Advice: Rest a week." in told
+
+
+def test_enter_in_a_field_keeps_the_draft_and_signing_is_a_button_of_its_own(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node)
+    page = rao.get(f"/cases/{name}").text
+    form = page[page.index(f'action="/cases/{name}/reply"') :]
+    first = re.search(r"<button[^>]*>", form)  # what a browser presses for Enter
+    assert first is not None
+    assert 'name="draft" value="yes"' in first[0]
+    assert re.search(r"<button(?![^>]* name=)[^>]*>\s*Sign and send", form)
+
+
+# -- what cannot be sent any more --------------------------------------------------------------------------------------
+
+WRITTEN = ANSWER | line(1, "ORS", days="3") | {"advice": "Boil the water.", "diagnosis": "Dysentery", "mode": "audio"}
+
+
+def take_from(hub: PagedHub, rao: Window, name: str) -> None:
+    """Rao claims the case, does nothing for long, and Nair claims it."""
+    assert rao.send(f"/cases/{name}/claim", {}, page=f"/cases/{name}").status_code == 303
+    hub.world.now_ms += DEFAULT_LAPSE_MS
+    nair = hub.window_of("nair")
+    assert nair.send(f"/cases/{name}/claim", {}, page=f"/cases/{name}").status_code == 303
+
+
+def test_a_reply_that_another_doctors_claim_keeps_back_is_shown_and_kept(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node)
+    fields = hidden(rao.get(f"/cases/{name}").text) | WRITTEN
+    take_from(hub, rao, name)
+    rao = hub.window_of("rao")  # who worked on others meanwhile
+    refused = rao.post(f"/cases/{name}/reply", fields | {"csrf": rao.csrf})
+    page = words(refused.text)
+    assert refused.status_code == 422
+    assert "What you wrote was not sent Another doctor has this referral. Draft kept at" in page
+    assert "Diagnosis: Dysentery Advice: Boil the water. Line 1: ORS, 1-0-1, 3 days" in page
+    assert 'href="#form"' not in refused.text
+    assert "[E_CLAIMED]" in page
+    later = rao.shown(f"/cases/{name}")
+    assert "What you wrote was not sent" in later
+    assert "Boil the water." in later
+    assert "Boil the water." not in hub.window_of("nair").shown(f"/cases/{name}")
+    taken = {"take_over": "yes"}
+    assert rao.send(f"/cases/{name}/claim", taken, page=f"/cases/{name}").status_code == 303
+    assert value(rao.get(f"/cases/{name}").text, "drug_1") == "ORS", "and goes on in the form"
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [("withdrawn", "The centre withdrew this referral."), ("closed", "The centre closed this referral.")],
+)
+def test_a_reply_to_what_the_centre_ended_meanwhile_is_shown_and_kept(
+    hub: PagedHub, node: BareNode, rao: Window, ended: str, said: str
+) -> None:
+    name, patient = refer(hub, node)
+    fields = hidden(rao.get(f"/cases/{name}").text) | WRITTEN
+    if ended == "closed":
+        close(hub, node, name, patient)
+    else:
+        withdrawn = {"withdrawn": {"withdrawn": True}}
+        send(hub, node, node.write("referral", withdrawn, record=record(name), patient=patient))
+    refused = rao.post(f"/cases/{name}/reply", fields)
+    assert refused.status_code == 422
+    assert f"What you wrote was not sent {said} Draft kept at" in words(refused.text)
+    assert "Line 1: ORS, 1-0-1, 3 days" in rao.shown(f"/cases/{name}")
+
+
+def close(hub: PagedHub, node: BareNode, name: str, patient: bytes) -> None:
+    told = {"referral": record(name), "seen": True, "outcome": "recovered"}
+    send(hub, node, node.write("acknowledgement", told, patient=patient))
+
+
+def test_a_reply_to_a_case_that_is_not_ones_own_any_more_is_shown_with_nothing_of_the_patient(
+    hub: PagedHub, node: BareNode
+) -> None:
+    name, _ = refer(hub, node)
+    skin = hub.window_of("skin")
+    opened = {"csrf": skin.csrf, "reason": "Nobody on duty."}
+    assert skin.post(f"/cases/{name}/open", opened).status_code == 303
+    fields = hidden(skin.get(f"/cases/{name}").text) | WRITTEN
+    hub.world.now_ms += 86_400_000
+    again = hub.window_of("skin")
+    refused = again.post(f"/cases/{name}/reply", fields | {"csrf": again.csrf})
+    assert refused.status_code == 403
+    assert "This case is not one of yours any more." in words(refused.text)
+    assert "Boil the water." in refused.text
+    assert "Asha" not in refused.text
+
+
+def test_who_answered_corrects_the_answer_and_writes_a_message_also_when_the_centre_closed_the_case(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, patient = refer(hub, node)
+    assert sign(rao, name, ANSWER | line(1, "ORS") | {"advice": "Ten sachets a day."}).status_code == 303
+    close(hub, node, name, patient)
+    page = rao.shown(f"/cases/{name}")
+    assert "Closed" in page
+    assert "Correct the answer" in page
+    better = ANSWER | {"advice": "One sachet a day.", "correction_reason": "a slip of the pen"}
+    assert sign(rao, name, better).status_code == 303
+    asked = rao.send(f"/cases/{name}/ask", {"text": "Please call her at once."}, page=f"/cases/{name}")
+    assert asked.status_code == 303
+    after = rao.shown(f"/cases/{name}")
+    assert "corrects: a slip of the pen" in after
+    assert "Please call her at once." in after
+    assert "Send the question" in after
+    others = hub.window_of("nair").shown(f"/cases/{name}")
+    assert "Correct the answer" not in others
+    assert "Send the question" not in others
+    assert "What you wrote was not sent" not in others
 
 
 # -- drafts ------------------------------------------------------------------------------------------------------------
