@@ -101,6 +101,9 @@ _CROSSING: Final = N_(
 _ALLERGIC_UNSAID: Final = (
     "%(drug)s is of a kind that the patient is allergic to. Choose another drug, or give the reason with the line."
 )
+_TYPED_UNSAID: Final = (
+    "This drug is of a kind that the patient is allergic to. Choose another drug, or give the reason with the line."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +186,10 @@ def _allergic(number: int, recognised: Recognised, meant: Sequence[allergies.Mea
             number,
             "E_ALLERGY",
             _CROSSING if one.crossing else _ALLERGIC,
-            {"drug": _capital(one.drug), "allergy": one.allergy},
-            _ALLERGIC_UNSAID,
+            {"drug": one.drug if one.typed else _capital(one.drug), "allergy": one.allergy},
+            _TYPED_UNSAID if one.typed else _ALLERGIC_UNSAID,
         )
-        for one in allergies.met(recognised.drugs, meant)
+        for one in allergies.met(recognised, meant)
     ]
 
 

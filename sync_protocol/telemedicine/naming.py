@@ -168,6 +168,13 @@ def _misspelt(word: str) -> Iterator[str]:
         yield from sorted(name for name in near if name[0] == word[0] and _one_away(word, name))
 
 
+def alike(left: str, right: str) -> bool:
+    """Whether two folded words are one, but for a wrong letter in a long one."""
+    if min(len(left), len(right)) < MISSPELT_CHARS or left[0] != right[0] or abs(len(left) - len(right)) > 1:
+        return left == right
+    return _one_away(left, right)
+
+
 def _one_away(left: str, right: str) -> bool:
     """Whether one letter was left out, added, taken for another, or changed places with its neighbour."""
     short, long = sorted((left, right), key=len)
