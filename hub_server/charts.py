@@ -35,9 +35,9 @@ URGENCY_WORDS: Final = ("emergency", "urgent", "routine")  # by rank, as the que
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A row of the queue. feed: whose it was read from. urgency: 0 emergency, 1 urgent, 2 routine. centre: the facility that
-    referred, which need not be the patient's home. hub: of the hospital that the centre belongs to, empty for none. lock:
-    whom it waits for, and when whoever claimed it last did something about it."""
+    """A row of the queue. feed: whose it was read from. urgency: 0 emergency, 1 urgent, 2 routine. answered_ms: of the first
+    answer. centre: the facility that referred, which need not be the patient's home. hub: of the hospital that the centre
+    belongs to, empty for none. lock: whom it waits for, and when whoever claimed it last did something about it."""
 
     feed: FacilityCode
     referral: RecordId

@@ -175,7 +175,8 @@ def conflicting(
         asked,
     ).fetchall()
     total = connection.execute(
-        f"SELECT count(DISTINCT c.record) FROM conflicted c JOIN facility f ON f.facility = c.facility WHERE {wanted}"
+        f"SELECT count(DISTINCT c.record) FROM conflicted c JOIN facility f ON f.facility = c.facility"
+        f" JOIN patient p ON p.patient = c.patient AND p.facility = c.facility WHERE {wanted}"
         f" AND (%(hub)s = '' OR f.hub IN ('', %(hub)s))".encode(),
         asked,
     ).fetchone()

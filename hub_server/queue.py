@@ -1,7 +1,8 @@
 """The rows that doctors' lists are made of: referrals in the queue, and records with open conflicts.
 
 Derived from the records and kept in the transaction that joins them; nothing else writes them. In the clear stand only
-specialty, urgency, status, times, the centre that referred and the hospital it belongs to.
+specialty, urgency, status, times, the centre that referred and the hospital it belongs to. When it was answered is when
+the first answer came, which is what was waited for: a correction moves no waiting time.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def derive(connection: Connection, facility: str, patient: PatientId, records: S
                 stands.received_ms or stands.saved_ms,
                 stands.claimed_by,
                 stands.claimed_ms,
-                stands.answered_ms,
+                stands.first_answered_ms,
                 centre,
                 centre,
             ),

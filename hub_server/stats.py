@@ -148,14 +148,15 @@ class OwnDay:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """One doctor's own numbers. days: the latest first. waits_ms: of each first answer, since the hub had the referral."""
+    """One doctor's own numbers. days: the latest first. waits_ms: of each referral that they were the first to answer, since
+    the hub had it; who corrects an answer, their own or another's, answers nothing by it."""
 
     days: tuple[OwnDay, ...]
     waits_ms: tuple[int, ...]
 
 
 def of_doctor(connection: Connection, doctor: Person, wanted: Wanted) -> Own:
-    """What the audit says that they did. A referral's wait is until their first answer to it."""
+    """What the audit says that they did, and which referrals they answered: those whose first answer is theirs."""
     asked: dict[str, Any] = {
         "actor": doctor.actor,
         "begin": begins_ms(wanted.first_day),
@@ -171,7 +172,7 @@ def of_doctor(connection: Connection, doctor: Person, wanted: Wanted) -> Own:
         days.setdefault(day_of(at_ms), Counter())[verb] += 1
     waits = connection.execute(
         f"SELECT min(a.at_ms) - min(r.received_ms) FROM audit a JOIN referral r ON r.referral = a.subject WHERE {done}"
-        f" AND a.verb = 'reply' GROUP BY a.subject".encode(),
+        f" AND a.verb = 'reply' AND a.at_ms <= r.answered_ms GROUP BY a.subject".encode(),
         asked,
     ).fetchall()
     return Own(

@@ -110,7 +110,9 @@ def keep(connection: Connection, held: Mapping[RecordKey, Sequence[Held]], arriv
     _keep_records(connection, whole, only)
     worklist.keep_patients(connection, _patients(whole, only))
     _keep_digests(connection, _digest_deltas(joined))
-    worklist.refresh(connection, {one.patient for one in joined if one.key.kind in worklist.MATTERING})
+    moved = {one.patient for one in joined if one.key.kind in worklist.MATTERING}
+    of_cases = {one.patient for one in joined if one.key.kind == worklist.CASE} - moved
+    worklist.refresh(connection, moved | worklist.with_referrals(connection, of_cases))
     return Kept(sum(1 for name in batch if name not in known), tuple(joined))
 
 

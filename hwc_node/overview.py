@@ -1,8 +1,9 @@
 """What the lists and the lines of a centre's pages show: what waits, what is due, one patient's records, the sync line.
 
 Reads only. A list reads the rows that are made for it (`worklist`) and then only the records of what one page shows, so
-that it costs the same with a hundred thousand records. Plain values; texts are marked for translation and translated by
-the page. It refuses to know what a page looks like.
+that it costs the same with a hundred thousand records. Lists and counts are of what this centre did itself: what another
+centre did for a patient whom both see stands among that patient's records, and waits for nobody here. Plain values;
+texts are marked for translation and translated by the page. It refuses to know what a page looks like.
 """
 
 from __future__ import annotations
@@ -182,8 +183,8 @@ def sync_line(
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the navigation shows. unread: answers that nobody has read. refused: what the hub could not take.
-    questioned: news that was put aside."""
+    """What the navigation shows, of this centre's own. unread: answers that nobody has read. refused: what the hub could
+    not take. questioned: news that was put aside."""
 
     overdue: int
     unread: int
@@ -200,15 +201,19 @@ class Counts:
 
 def counts(store: Store, today: str) -> Counts:
     """today: the day, as ``YYYY-MM-DD``."""
+    here = store.membership.facility
     with begin_read(store.engine) as connection:
         sections = {
             int(section): int(number)
             for section, number in connection.exec_driver_sql(
-                "SELECT section, count(*) FROM referral_work WHERE section < 2 GROUP BY section"
+                "SELECT section, count(*) FROM referral_work WHERE facility = ? AND section < 2 GROUP BY section",
+                (here,),
             )
         }
         overdue = _count(
-            connection, "SELECT count(*) FROM follow_up_work WHERE done = 0 AND due <> '' AND due < ?", (today,)
+            connection,
+            "SELECT count(*) FROM follow_up_work WHERE facility = ? AND done = 0 AND due <> '' AND due < ?",
+            (here, today),
         )
         refused = _count(connection, "SELECT count(*) FROM change WHERE state <> 0")
         questioned = _count(connection, _QUESTIONED)
@@ -265,12 +270,13 @@ class Page:
 
 def referrals(store: Store, number: int = 1) -> Page:
     """Answered and unread first, then those that wait, emergencies first and the longest waiting before others."""
+    here = store.membership.facility
     with begin_read(store.engine) as connection:
-        total = _count(connection, "SELECT count(*) FROM referral_work")
+        total = _count(connection, "SELECT count(*) FROM referral_work WHERE facility = ?", (here,))
         rows = connection.exec_driver_sql(
             "SELECT referral, patient, section, urgency, status, saved_ms, received_ms, answered_ms FROM referral_work"
-            " ORDER BY section, urgency, saved_ms, referral LIMIT ? OFFSET ?",
-            (PAGE_ROWS, (number - 1) * PAGE_ROWS),
+            " WHERE facility = ? ORDER BY section, urgency, saved_ms, referral LIMIT ? OFFSET ?",
+            (here, PAGE_ROWS, (number - 1) * PAGE_ROWS),
         ).fetchall()
     views = _views(store, [RecordKey(worklist.REFERRAL, RecordId(row[0])) for row in rows])
     who = _patients(store, [PatientId(row[1]) for row in rows])
@@ -300,9 +306,9 @@ def alarms(store: Store, now_ms: int) -> list[Line]:
     """Emergencies that the hub has not received ten minutes after they were saved: somebody phones."""
     with begin_read(store.engine) as connection:
         rows = connection.exec_driver_sql(
-            "SELECT referral, patient, saved_ms, specialty FROM referral_work WHERE section = ? AND urgency = 0"
-            " AND received_ms IS NULL AND saved_ms <= ? ORDER BY saved_ms LIMIT ?",
-            (worklist.WAITING, now_ms - EMERGENCY_WAITS_MS, PAGE_ROWS),
+            "SELECT referral, patient, saved_ms, specialty FROM referral_work WHERE facility = ? AND section = ?"
+            " AND urgency = 0 AND received_ms IS NULL AND saved_ms <= ? ORDER BY saved_ms LIMIT ?",
+            (store.membership.facility, worklist.WAITING, now_ms - EMERGENCY_WAITS_MS, PAGE_ROWS),
         ).fetchall()
     who = _patients(store, [PatientId(row[1]) for row in rows])
     return [
@@ -321,13 +327,13 @@ def alarms(store: Store, now_ms: int) -> list[Line]:
 
 def follow_ups(store: Store, until: str, number: int = 1) -> Page:
     """Those that are not done and due up to this day (``YYYY-MM-DD``), the longest overdue first."""
-    condition = "done = 0 AND due <> '' AND due <= ?"
+    condition, here = "facility = ? AND done = 0 AND due <> '' AND due <= ?", store.membership.facility
     with begin_read(store.engine) as connection:
-        total = _count(connection, f"SELECT count(*) FROM follow_up_work WHERE {condition}", (until,))
+        total = _count(connection, f"SELECT count(*) FROM follow_up_work WHERE {condition}", (here, until))
         rows = connection.exec_driver_sql(
             f"SELECT follow_up, patient, due FROM follow_up_work WHERE {condition} ORDER BY due, follow_up"
             " LIMIT ? OFFSET ?",
-            (until, PAGE_ROWS, (number - 1) * PAGE_ROWS),
+            (here, until, PAGE_ROWS, (number - 1) * PAGE_ROWS),
         ).fetchall()
     views = _views(store, [RecordKey(worklist.FOLLOW_UP, RecordId(row[0])) for row in rows])
     who = _patients(store, [PatientId(row[1]) for row in rows])
@@ -340,25 +346,26 @@ def follow_ups(store: Store, until: str, number: int = 1) -> Page:
 
 
 def latest_visits(store: Store, most: int) -> Sequence[Line]:
-    """The visits that were last, whenever that was."""
+    """This centre's visits that were last, whenever that was."""
     with begin_read(store.engine) as connection:
         rows = connection.exec_driver_sql(
             "SELECT record, patient, at_ms FROM record WHERE kind = 'case' AND at_ms IS NOT NULL AND NOT hidden"
-            " ORDER BY at_ms DESC, record LIMIT ?",
-            (most,),
+            " AND facility = ? ORDER BY at_ms DESC, record LIMIT ?",
+            (store.membership.facility, most),
         ).fetchall()
         referred = _referrals_of(connection, {PatientId(row[1]) for row in rows})
     return _visit_lines(store, rows, referred)
 
 
 def visits(store: Store, from_ms: int, until_ms: int, number: int = 1) -> Page:
-    """The cases of a time, the latest first."""
+    """This centre's cases of a time, the latest first."""
     with begin_read(store.engine) as connection:
-        condition = "kind = 'case' AND at_ms >= ? AND at_ms < ? AND NOT hidden"
-        total = _count(connection, f"SELECT count(*) FROM record WHERE {condition}", (from_ms, until_ms))
+        condition = "kind = 'case' AND at_ms >= ? AND at_ms < ? AND NOT hidden AND facility = ?"
+        asked = (from_ms, until_ms, store.membership.facility)
+        total = _count(connection, f"SELECT count(*) FROM record WHERE {condition}", asked)
         rows = connection.exec_driver_sql(
             f"SELECT record, patient, at_ms FROM record WHERE {condition} ORDER BY at_ms DESC, record LIMIT ? OFFSET ?",
-            (from_ms, until_ms, PAGE_ROWS, (number - 1) * PAGE_ROWS),
+            (*asked, PAGE_ROWS, (number - 1) * PAGE_ROWS),
         ).fetchall()
         referred = _referrals_of(connection, {PatientId(row[1]) for row in rows})
     return Page(_visit_lines(store, rows, referred), total, number)
@@ -439,7 +446,7 @@ def patient_page(store: Store, patient: PatientId) -> PatientPage:
     for one in kept:
         of_kind.setdefault(one.key.kind, []).append(one)
     referred = of_kind.pop("referral", [])
-    records = [one.record for one in kept]
+    records = [one.record for one in visible]
     progress = {
         one.key.record: referral.progress(
             one.record, [other for other in records if other is not one.record], sent=one.sent

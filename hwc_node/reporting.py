@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from hwc_node import worklist
 from hwc_node.engine import begin_read
 from hwc_node.store import Store
 from sync_protocol.errors import InvalidValue
@@ -71,6 +72,10 @@ _STAGE_OF: Final = {
     Status.SEEN.value: "seen",
     Status.CLOSED.value: "closed",
 }
+
+_OTHER_OUTCOMES: Final = {worklist.IN_WORDS: N_("Told in words only"), "": N_("Not noted")}
+OUTCOMES: Final = (*worklist.OUTCOMES, *_OTHER_OUTCOMES)
+"""What became of who was referred: the choices of a case, told in words only, and not noted at all."""
 
 
 # -- months ------------------------------------------------------------------------------------------------------------
@@ -151,7 +156,7 @@ class Waits:
 class Report:
     """A month. so_far: it is not over. by_day: of each day from the first. by_age: sex → of each band of `AGES`, then of
     those whose age is not known. specialties: the most frequent first, then all others as one with an empty name, if there
-    are more. undated: records that do not say when they happened."""
+    are more. outcomes: of each of `OUTCOMES`. undated: records that do not say when they happened."""
 
     month: Month
     so_far: bool
@@ -163,6 +168,7 @@ class Report:
     specialties: tuple[tuple[str, int], ...]
     urgencies: dict[str, int]
     stages: dict[str, int]
+    outcomes: dict[str, int]
     to_received: Waits
     to_answered: Waits
     due: int
@@ -185,7 +191,8 @@ _OURS: Final = f"r.at_ms >= :begins AND r.at_ms < :ends AND {_COUNTS}"
 _DATED: Final = "FROM record r INDEXED BY record_at LEFT JOIN patient_work p ON p.patient = r.patient"
 _CONSULTATIONS: Final = f"SELECT r.patient, r.at_ms, p.sex, p.born {_DATED} WHERE r.kind = 'case' AND {_OURS}"
 _REFERRALS: Final = (
-    f"SELECT w.specialty, w.urgency, w.status, w.saved_ms, w.received_ms, w.answered_ms {_DATED}"
+    f"SELECT w.specialty, w.urgency, w.status, w.saved_ms, w.received_ms, w.first_answered_ms, w.outcome"
+    f" {_DATED}"
     f" JOIN referral_work w ON w.referral = r.record WHERE r.kind = 'referral' AND {_OURS}"
 )
 _FOLLOW_UPS: Final = (
@@ -197,8 +204,8 @@ _UNDATED: Final = f"SELECT count(*) {_DATED} WHERE r.kind IN ('case', 'referral'
 
 _Visit = tuple[bytes, int, str | None, int | None]
 """The patient; when they came; their sex and day of birth, as `worklist` has them."""
-_Referral = tuple[str, int, str, int, int | None, int | None]
-"""Specialty, rank of urgency, status, when it was saved, received, answered."""
+_Referral = tuple[str, int, str, int, int | None, int | None, str]
+"""Specialty, rank of urgency, status, when it was saved, received, first answered; what became of the patient."""
 
 
 def report(store: Store, month: Month, today: date) -> Report:
@@ -230,6 +237,7 @@ def report(store: Store, month: Month, today: date) -> Report:
         _most_frequent(one[0] for one in kept),
         {word: sum(one[1] == rank for one in kept) for rank, word in enumerate(reversed(URGENCIES))},
         {stage: sum(_STAGE_OF.get(one[2]) == stage for one in kept) for stage in STAGES},
+        {word: sum(one[6] == word for one in kept) for word in OUTCOMES},
         _waits([(one[3], one[4]) for one in kept]),
         _waits([(one[3], one[5]) for one in kept]),
         sum(follow_ups.values()),
@@ -295,17 +303,26 @@ def _ranked(values: Sequence[int], share: float) -> int | None:
 Line = tuple[str, str, int | None]
 
 
-def lines(found: Report, say: Callable[[str], str], specialty: Callable[[object], str]) -> list[Line]:
-    """The whole report as (what, of which, number). say: in the reader's language. Waits are in minutes."""
+def outcome_said(outcome: str, word: Callable[[str], str], say: Callable[[str], str]) -> str:
+    """One of `OUTCOMES` as it is told. word: a choice in the reader's language."""
+    return say(_OTHER_OUTCOMES[outcome]) if outcome in _OTHER_OUTCOMES else word(outcome)
+
+
+def lines(
+    found: Report, say: Callable[[str], str], specialty: Callable[[object], str], word: Callable[[str], str]
+) -> list[Line]:
+    """The whole report as (what, of which, number). say: in the reader's language; specialty, word: what is chosen from a
+    list. Waits are in minutes."""
     by_day = [(found.month.day(at).isoformat(), count) for at, count in enumerate(found.by_day, 1)]
     by_age = [
-        (f"{say(word)}, {say(SEX_WORDS[sex])}", found.by_age[sex][at])
-        for at, word in enumerate(AGE_WORDS)
+        (f"{say(band)}, {say(SEX_WORDS[sex])}", found.by_age[sex][at])
+        for at, band in enumerate(AGE_WORDS)
         for sex in SEXES
     ]
     specialties = [(specialty(name) if name else say(N_("All others")), count) for name, count in found.specialties]
-    urgencies = [(say(URGENCY_WORDS[word]), found.urgencies[word]) for word in reversed(URGENCIES)]
-    stages = [(say(word), found.stages[name]) for name, word in STAGES.items()]
+    urgencies = [(say(URGENCY_WORDS[rank]), found.urgencies[rank]) for rank in reversed(URGENCIES)]
+    stages = [(say(stage), found.stages[name]) for name, stage in STAGES.items()]
+    outcomes = [(outcome_said(one, word, say), found.outcomes[one]) for one in OUTCOMES]
     follow_ups = [
         (say(N_("done")), found.done),
         (say(N_("overdue")), found.overdue),
@@ -321,6 +338,7 @@ def lines(found: Report, say: Callable[[str], str], specialty: Callable[[object]
         (N_("Referrals by specialty"), specialties),
         (N_("Referrals by urgency"), urgencies),
         (N_("How far the referrals are"), stages),
+        (N_("What became of the patients referred"), outcomes),
         (N_("Minutes until the hub received it"), _wait_lines(found.to_received, say)),
         (N_("Minutes until a doctor answered"), _wait_lines(found.to_answered, say)),
         (N_("Follow-ups due"), [("", found.due)]),

@@ -144,12 +144,14 @@ class DraftRow(NodeRow, table=True):
 class ReferralWorkRow(NodeRow, table=True):
     """Where a referral stands (`worklist`). section: 0 answered and unread, 1 waiting, 2 read, 3 finished.
 
-    urgency: 0 emergency, 1 urgent, 2 routine. status: `referral.Status`, but for whether it was sent.
+    urgency: 0 emergency, 1 urgent, 2 routine. status: `referral.Status`, but for whether it was sent. facility: that
+    referred. answered_ms: of the answer that counts; first_answered_ms: of the first. outcome: what became of the patient,
+    one of the choices of a case, `worklist.IN_WORDS`, or empty.
     """
 
     __tablename__ = "referral_work"
     __table_args__ = (
-        Index("referral_work_order", "section", "urgency", "saved_ms", "referral"),
+        Index("referral_work_order", "facility", "section", "urgency", "saved_ms", "referral"),
         Index("referral_work_patient", "patient"),
         {"sqlite_with_rowid": False},
     )
@@ -162,6 +164,9 @@ class ReferralWorkRow(NodeRow, table=True):
     received_ms: int | None
     answered_ms: int | None
     specialty: str
+    facility: str
+    first_answered_ms: int | None
+    outcome: str
 
 
 class PatientWorkRow(NodeRow, table=True):
@@ -179,11 +184,11 @@ class PatientWorkRow(NodeRow, table=True):
 
 
 class FollowUpWorkRow(NodeRow, table=True):
-    """When a follow-up is due: a day as it was written, empty for none."""
+    """When a follow-up is due: a day as it was written, empty for none. facility: whose it is."""
 
     __tablename__ = "follow_up_work"
     __table_args__ = (
-        Index("follow_up_work_due", "done", "due", "follow_up"),
+        Index("follow_up_work_due", "facility", "done", "due", "follow_up"),
         Index("follow_up_work_patient", "patient"),
         {"sqlite_with_rowid": False},
     )
@@ -191,6 +196,7 @@ class FollowUpWorkRow(NodeRow, table=True):
     patient: bytes = Field(sa_column=_bytes())
     due: str
     done: bool
+    facility: str
 
 
 class ErasedPatientRow(NodeRow, table=True):

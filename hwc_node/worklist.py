@@ -1,5 +1,6 @@
-"""Rows by which lists of what waits are found at once: where each referral stands, when each follow-up is due; and what a
-month's report counts by: a referral's specialty, a patient's sex and day of birth.
+"""Rows by which lists of what waits are found at once: where each referral stands, when each follow-up is due, whose they
+are; and what a month's report counts by: a referral's specialty, its first answer and what became of the patient, a
+patient's sex and day of birth.
 
 They say nothing that the changes do not say, and are made anew for a patient whenever something of theirs is kept that
 matters to them, in the same transaction. Whether a referral has left this machine is not in them, since envelopes come
@@ -15,7 +16,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from sync_protocol import change as changes
-from sync_protocol import merge, referral
+from sync_protocol import exports, merge, referral, schema
 from sync_protocol.canonical import Value
 from sync_protocol.change import PatientId, RecordKey
 from sync_protocol.merge import Held, Record
@@ -23,9 +24,12 @@ from sync_protocol.referral import Progress, Status
 
 REFERRAL: Final = "referral"
 FOLLOW_UP: Final = "follow_up"
+CASE: Final = "case"
 PATIENT: Final = "patient"
 MATTERING: Final = frozenset({REFERRAL, FOLLOW_UP, "claim", "reply", "acknowledgement"})
 """The kinds whose changes move a row."""
+IN_WORDS: Final = "in_words"
+"""What became of the patient, where an acknowledgement tells it and the case has none of its choices."""
 
 UNREAD: Final = 0
 WAITING: Final = 1
@@ -41,10 +45,11 @@ _SECTIONS: Final = {
     Status.CLOSED: FINISHED,
     Status.WITHDRAWN: FINISHED,
 }
+OUTCOMES: Final = schema.KINDS[CASE].fields["outcome"].choices
 SEXES: Final = frozenset("FMOU")
 MAX_YEAR: Final = 10_000
 _PATIENTS_A_READ: Final = 200
-_KINDS: Final = ",".join(f"'{kind}'" for kind in sorted(MATTERING))
+_KINDS: Final = ",".join(f"'{kind}'" for kind in sorted(MATTERING | {CASE}))
 _LATEST_MS: Final = (1 << 63) - 1
 
 Row = tuple[object, ...]
@@ -55,6 +60,19 @@ def refresh(connection: Connection, patients: Iterable[PatientId]) -> None:
     wanted = sorted(set(patients))
     for at in range(0, len(wanted), _PATIENTS_A_READ):
         _refresh(connection, wanted[at : at + _PATIENTS_A_READ])
+
+
+def with_referrals(connection: Connection, patients: Iterable[PatientId]) -> set[PatientId]:
+    """Those of these patients who were referred: what becomes of their cases is told in a referral's row."""
+    wanted, found = sorted(set(patients)), set[PatientId]()
+    for at in range(0, len(wanted), _PATIENTS_A_READ):
+        part = wanted[at : at + _PATIENTS_A_READ]
+        marks = ",".join("?" * len(part))
+        rows = connection.exec_driver_sql(
+            f"SELECT patient FROM referral_work WHERE patient IN ({marks})", tuple(part)
+        ).fetchall()
+        found.update(PatientId(name) for (name,) in rows)
+    return found
 
 
 def forget(connection: Connection, patient: PatientId) -> None:
@@ -100,12 +118,26 @@ def _referral_rows(records: Sequence[Record]) -> list[Row]:
     for patient, beside in of_patient.items():
         for one in beside:
             if one.key.kind == REFERRAL and merge.is_visible(one):
-                progress = referral.progress(one, [other for other in beside if other is not one], sent=False)
-                rows.append(_referral_row(one, patient, progress))
+                others = [other for other in beside if other is not one]
+                progress = referral.progress(one, others, sent=False)
+                rows.append(_referral_row(one, patient, progress, _outcome(one, others)))
     return rows
 
 
-def _referral_row(one: Record, patient: PatientId, now: Progress) -> Row:
+def _outcome(one: Record, others: Sequence[Record]) -> str:
+    """What became of the patient: the choice that the referral's case shows, else whether it was told in words."""
+    name, case = one.key.record, one.view().get("case")
+    visible = [other for other in others if merge.is_visible(other)]
+    for other in visible:
+        if other.key.kind == CASE and other.key.record == case:
+            chosen = other.view().get("outcome")
+            if isinstance(chosen, str) and chosen in OUTCOMES:
+                return chosen
+    told = (other.view() for other in visible if other.key.kind == "acknowledgement")
+    return IN_WORDS if any(view.get("referral") == name and view.get("outcome") for view in told) else ""
+
+
+def _referral_row(one: Record, patient: PatientId, now: Progress, outcome: str) -> Row:
     view = one.view()
     urgency = referral.urgency_rank(view.get("urgency"))
     specialty = view.get("specialty")
@@ -120,6 +152,9 @@ def _referral_row(one: Record, patient: PatientId, now: Progress) -> Row:
         now.received_ms,
         now.answered_ms,
         specialty if isinstance(specialty, str) else "",
+        exports.facility_of(one),
+        now.first_answered_ms,
+        outcome,
     )
 
 
@@ -128,7 +163,8 @@ def _follow_up_row(one: Record) -> Row | None:
         return None
     view = one.view()
     due = view.get("due")
-    return (one.key.record, one.patient, due if isinstance(due, str) else "", view.get("done") is True)
+    day = due if isinstance(due, str) else ""
+    return (one.key.record, one.patient, day, view.get("done") is True, exports.facility_of(one))
 
 
 # -- patients ----------------------------------------------------------------------------------------------------------

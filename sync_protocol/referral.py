@@ -31,7 +31,11 @@ class Status(str, Enum):
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where a referral stands. Times are milliseconds since 1970 by the hub's receipts, None where it did not happen
-    (for a claim or an answer that the hub has not timed yet: the author's stamp)."""
+    (for a claim or an answer that the hub has not timed yet: the author's stamp).
+
+    reply, answered_by, answered_ms: of the reply that counts, the latest. first_answered_ms: of the first one, until which
+    the patient waited. seen_ms: when the reply that counts was read; a reply that came after it is unread again.
+    """
 
     status: Status
     saved_ms: int
@@ -41,6 +45,7 @@ class Progress:
     answered_ms: int | None
     answered_by: PersonId | None
     reply: RecordId | None
+    first_answered_ms: int | None
     seen_ms: int | None
     withdrawn: bool
 
@@ -54,17 +59,18 @@ def progress(referral: Record, others: Sequence[Record], *, sent: bool) -> Progr
     about = [one for one in others if (shown := one.shown("referral")) is not None and shown.value == name]
     visible = [one for one in about if is_visible(one)]
     claim = _latest([one for one in visible if one.key.kind == "claim" and one.view().get("released") is not True])
-    reply = _latest([one for one in visible if one.key.kind == "reply"])
+    replies = [one for one in visible if one.key.kind == "reply"]
+    reply = _latest(replies)
     acknowledged = [one for one in visible if one.key.kind == "acknowledgement"]
-    seen = _latest([one for one in acknowledged if one.view().get("seen") is True])
-    closed = any(one.view().get("outcome") for one in acknowledged)
+    seen = _latest([one for one in acknowledged if reply is not None and _says_read(one, reply[0])])
+    ended = any(one.view().get("outcome") for one in acknowledged)
     first = first_change(referral)
     received_ms = min((one.receipt_ms for one in referral.changes.values() if one.receipt_ms is not None), default=None)
     withdrawn = referral.view().get("withdrawn")
     is_withdrawn = isinstance(withdrawn, dict) and withdrawn.get("withdrawn") is True
     reached = (
         (Status.WITHDRAWN, is_withdrawn),
-        (Status.CLOSED, closed),
+        (Status.CLOSED, ended and (reply is None or seen is not None)),
         (Status.SEEN, seen is not None),
         (Status.ANSWERED, reply is not None),
         (Status.CLAIMED, claim is not None),
@@ -81,9 +87,16 @@ def progress(referral: Record, others: Sequence[Record], *, sent: bool) -> Progr
         _time_ms(reply[1]) if reply else None,
         reply[1].change.person if reply else None,
         reply[0].key.record if reply else None,
+        min((_time_ms(first_change(one)) for one in replies), default=None),
         _time_ms(seen[1]) if seen else None,
         is_withdrawn,
     )
+
+
+def _says_read(acknowledgement: Record, reply: Record) -> bool:
+    """Whether it says of this very reply that it was read: one that names another says nothing about this one."""
+    view = acknowledgement.view()
+    return view.get("reply") == reply.key.record and (view.get("seen") is True or bool(view.get("outcome")))
 
 
 def _latest(records: Sequence[Record]) -> tuple[Record, Held] | None:

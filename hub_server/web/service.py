@@ -43,7 +43,7 @@ MEASURES: Final = {
     "consultations": N_("Consultations"),
     "referrals": N_("Referrals"),
     "open": N_("Waiting now"),
-    "within_day": N_("Answered within the day, of 100"),
+    "within_day": N_("Answered within the day, of 100 referrals"),
 }
 QUARTERS: Final = 4
 DOCTORS_KINDS: Final = tuple(kind for kind in schema.KINDS if schema.may_write(kind, Writer.DOCTOR))

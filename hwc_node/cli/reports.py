@@ -38,7 +38,7 @@ def report(
         today = reporting.india_day(opening.now_ms())
         found = reporting.report(at.store, wanted or Month.of(today).before, today)
         name, facility = at.store.membership.facility_name, at.store.membership.facility
-    lines = reporting.lines(found, str, lambda one: str(one or ""))
+    lines = reporting.lines(found, str, lambda one: str(one or ""), str)
     if as_json:
         console.document("hwc.report/1", {"facility": facility, **_shape(found)})
     elif as_csv:

@@ -44,7 +44,7 @@ def report_sheet(desk: AtWork) -> Response:
     month = _month(desk)
     found = reporting.report(desk.store, month, desk.today)
     with language.speaking(desk.words):
-        raw = sheets.sheet([*_head(desk, found), *reporting.lines(found, said, clinical.specialty)])
+        raw = sheets.sheet([*_head(desk, found), *reporting.lines(found, said, clinical.specialty, clinical.word)])
     name = f"report-{desk.store.membership.facility}-{month.text}.csv"
     return Response(
         raw, media_type=sheets.MEDIA_TYPE, headers={"content-disposition": f'attachment; filename="{name}"'}
@@ -98,12 +98,17 @@ def _drawn(found: Report) -> dict[str, str]:
     stages = [
         Bar(said(word), found.stages[name], _number(found.stages[name])) for name, word in reporting.STAGES.items()
     ]
+    outcomes = [
+        Bar(reporting.outcome_said(one, clinical.word, said), found.outcomes[one], _number(found.outcomes[one]))
+        for one in reporting.OUTCOMES
+    ]
     return {
         "days": charts.bars("days", said("Consultations by day"), days),
         "ages": charts.bars("ages", said("Consultations by age"), ages),
         "specialties": charts.bars("specialties", said("Referrals by specialty"), specialties),
         "urgencies": charts.bars("urgencies", said("Referrals by urgency"), urgencies),
         "stages": charts.bars("stages", said("How far the referrals are"), stages),
+        "outcomes": charts.bars("outcomes", said("What became of the patients referred"), outcomes),
     }
 
 

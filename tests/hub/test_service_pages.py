@@ -11,7 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from hub_server import stats, tallies
+from hub_server import dashboards, stats, tallies
+from hub_server.consults import Correction
 from hub_server.people import Role
 from hub_server.stats import By, Sums, Wanted
 from hub_server.store import Entry
@@ -23,7 +24,7 @@ from sync_protocol.schema import Writer
 from sync_protocol.states import STATES
 from tests.hub.bare_node import BareNode
 from tests.hub.paged_hub import PagedHub
-from tests.hub.test_consults import Ward
+from tests.hub.test_consults import ANSWER, Ward
 from tests.hub.ward_pages import ASHA, make, record, refer, send
 from tests.pages.window import Window, words
 
@@ -220,6 +221,21 @@ def test_hostile_names_of_places_are_inert_in_pages_and_sheets(hub: PagedHub, of
         assert not [cell for cell in cells if re.match(r"[\s]*[=+\-@]", cell) and not re.fullmatch(r"-?[0-9.]+", cell)]
 
 
+def test_the_share_answered_within_the_day_is_of_the_referrals_on_every_page(hub: PagedHub, officer: Window) -> None:
+    node = hub.world.node("HWC2")
+    names = [visit(hub, node) for _ in range(5)]
+    ward = Ward(hub.world, {login: one.person for login, one in hub.people.items()})
+    for name in names[:2]:
+        ward.reply("rao", record(name))
+    counted(hub)
+    shown = officer.shown("/service?days=7")
+    assert "Within the hour, of the referrals 2 (40 %)" in shown
+    assert "Within the day, of the referrals 2 (40 %)" in shown
+    league = officer.get("/states?measure=within_day&days=7").text
+    assert "Answered within the day, of 100 referrals" in words(league)
+    assert table(league)[0][-1] == "40"
+
+
 # -- a doctor's own --------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +254,21 @@ def test_a_doctor_sees_what_they_did_themselves(hub: PagedHub) -> None:
         own = stats.of_doctor(connection, hub.people["rao"].person, Wanted(0, tallies.day_of(hub.world.now_ms)))
     assert (len(own.waits_ms), sum(one.answered for one in own.days)) == (3, 3)
     assert [one.day for one in own.days] == sorted({one.day for one in own.days}, reverse=True)
+
+
+def test_a_correction_is_no_referral_answered_whoever_wrote_the_answer(hub: PagedHub) -> None:
+    node = hub.world.node("HWC2")
+    ward = Ward(hub.world, {login: one.person for login, one in hub.people.items()})
+    own, others = record(visit(hub, node)), record(visit(hub, node))
+    first = [ward.reply("rao", own), ward.reply("nair", others)]
+    hub.world.now_ms += 8 * DAY_MS
+    for name, one in zip((own, others), first, strict=True):
+        assert one.record is not None
+        ward.reply("rao", name, ANSWER | {"advice": "Half of it."}, correction=Correction(one.record, "wrong dose"))
+    shown = hub.window_of("rao").shown("/service?days=7")
+    assert "Referrals answered 0" in shown
+    assert table(hub.window_of("rao").get("/service?days=7").text)[0][1] == "2", "answers and corrections"
+    assert "Referrals answered 1 Within the hour 1" in hub.window_of("rao").shown("/service?days=30")
 
 
 # -- the states ------------------------------------------------------------------------------------------------------
@@ -447,3 +478,14 @@ def test_counts_by_page_equal_the_rows_that_scripts_get(hub: PagedHub, officer: 
         str(row.referrals),
         str(row.answered),
     ]
+
+
+def test_no_record_waits_for_a_doctor_whose_list_is_empty(hub: PagedHub) -> None:
+    with hub.world.database.transaction() as connection:
+        connection.execute(
+            "INSERT INTO conflicted (facility, record, kind, patient, fields, since_ms)"
+            " VALUES ('HWC2', %s, 'referral', %s, 1, 1)",
+            (b"r" * 16, b"p" * 16),
+        )
+        for kinds in (None, ["referral"]):
+            assert dashboards.conflicting(connection, kinds=kinds) == ([], 0)

@@ -8,7 +8,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import quantiles
 
@@ -16,6 +16,8 @@ import psycopg
 import pytest
 
 from hub_server import consults, erasure, facilities, stats, subscriptions, tallies
+from hub_server.consults import Correction
+from hub_server.database import Connection
 from hub_server.facilities import Facility
 from hub_server.receiving import Incoming
 from hub_server.stats import By, Wanted
@@ -26,7 +28,7 @@ from sync_protocol.schema import Writer
 from tests.hub.bare_node import BareNode
 from tests.hub.hub_world import HubWorld
 from tests.hub.migrating import bring
-from tests.hub.test_consults import Ward
+from tests.hub.test_consults import ANSWER, Ward
 from tests.hub.test_hospitals import doctor
 
 PLACES = {
@@ -116,11 +118,18 @@ class Life(Ward):
                 lambda: self.claim(login, name, take_over=True),
                 lambda: self.reply(login, name),
                 lambda: self.reply(login, name),
+                lambda: self.correct_reply(login, name),
                 lambda: self.release(login, name),
                 lambda: consults.ask(store, who, name, "Since when?", self.tick(), random_bytes),
             ]
             with suppressed():
                 self.drawn.choice(verbs)()
+
+    def correct_reply(self, login: str, name: RecordId) -> None:
+        wrong = self.chart(name).progress.reply
+        if wrong is not None:
+            better = ANSWER | {"advice": f"Not so: {self.drawn.random()}"}
+            self.reply(login, name, better, correction=Correction(wrong, "wrong dose"))
 
     def closing(self) -> None:
         """The centre withdraws a referral."""
@@ -168,6 +177,19 @@ def life(database_url: str, tmp_path: Path) -> Life:
     return made
 
 
+def first_answers(life: Life, connection: Connection) -> dict[bytes, int]:
+    """Referral → the receipt of the first reply to it, from the changes themselves."""
+    found: dict[bytes, int] = {}
+    for feed in PLACES:
+        rows = connection.execute("SELECT patient FROM item WHERE facility = %s AND kind = 'reply'", (feed,)).fetchall()
+        patients = sorted({PatientId(bytes(name)) for (name,) in rows})
+        for _, held in life.world.store.changes(connection, FacilityCode(feed), patients):
+            about = held.change.writes.get("referral")
+            if held.change.kind == "reply" and isinstance(about, bytes) and held.receipt_ms is not None:
+                found[about] = min(held.receipt_ms, found.get(about, held.receipt_ms))
+    return found
+
+
 def from_scratch(life: Life) -> dict[Key, Tally]:
     """The counts, by reading everything and remembering what was seen."""
     found: dict[Key, Tally] = defaultdict(Tally)
@@ -185,14 +207,15 @@ def from_scratch(life: Life) -> dict[Key, Tally]:
                 first[code, record] = min(received_ms, first.get((code, record), received_ms))
         for (code, _), received_ms in first.items():
             found[code, day_of(received_ms)].consultations += 1
-        for code, patient, status, received_ms, answered_ms in connection.execute(
-            "SELECT facility, patient, status, received_ms, answered_ms FROM referral"
+        answered = first_answers(life, connection)
+        for code, name, patient, status, received_ms in connection.execute(
+            "SELECT facility, referral, patient, status, received_ms FROM referral"
         ):
             if homes.get(bytes(patient)) == code:
                 one = found[code, day_of(received_ms)]
                 one.referrals += 1
-                if answered_ms is not None:
-                    one.answer(answered_ms - received_ms)
+                if bytes(name) in answered:
+                    one.answer(answered[bytes(name)] - received_ms)
                 if status in ("received", "claimed"):
                     one.open += 1
                     one.oldest_ms = min(one.oldest_ms or received_ms, received_ms)
@@ -255,6 +278,25 @@ def rows(life: Life, by: By = By.FACILITY, wanted: Wanted | None = None) -> list
     tallies.settle(life.world.database)
     with life.world.database.transaction() as connection:
         return list(stats.page(connection, by, wanted or Wanted()).rows)
+
+
+def test_a_correction_of_another_day_moves_no_waiting_time(life: Life, database_url: str) -> None:
+    life.steps_ms = (1,)
+    name, _ = life.refer(life.nodes["HWC1"])
+    life.world.now_ms += 10 * 60_000
+    life.reply("rao", name)
+    first = rows(life)[0]
+    assert (first.answered, first.within_hour, first.within_day) == (1, 1, 1)
+    life.world.now_ms += DAY_MS
+    life.correct_reply("nair", name)
+    assert rows(life) == [replace(first, doctors=2)]
+    life.world.database.close()
+    bring(database_url, "0011")
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE referral SET answered_ms = %s", (life.world.now_ms,))  # as it was told before
+        connection.execute("UPDATE facility_day SET within_hour = 0, within_day = 0")
+    bring(database_url, "head")
+    assert rows(life) == [replace(first, doctors=2)]
 
 
 def test_a_day_begins_at_midnight_in_india(life: Life) -> None:

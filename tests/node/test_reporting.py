@@ -101,13 +101,23 @@ def recount(store: Store, month: Month, today: date) -> Report:
             for word in ("emergency", "urgent", "routine")
         },
         {stage: stages[stage] for stage in reporting.STAGES},
+        {word: sum(_became(one, records) == word for one, _ in kept) for word in reporting.OUTCOMES},
         _waits([(now.saved_ms, now.received_ms) for _, now in kept]),
-        _waits([(now.saved_ms, now.answered_ms) for _, now in kept]),
+        _waits([(now.saved_ms, now.first_answered_ms) for _, now in kept]),
         len(due),
         len(due) - len(open_),
         overdue,
         len(undated),
     )
+
+
+def _became(one: KeptRecord, records: list[KeptRecord]) -> str:
+    """By the choice of the referral's case, else whether it was told in words."""
+    for other in records:
+        if other.key.kind == "case" and other.key.record == one.record.view().get("case"):
+            return str(other.record.view().get("outcome") or "") if merge.is_visible(other.record) else ""
+    said = [other.record.view() for other in records if other.key.kind == "acknowledgement"]
+    return "in_words" if any(view.get("referral") == one.key.record and view.get("outcome") for view in said) else ""
 
 
 def _is_shown(own: KeptRecord | None) -> bool:
@@ -271,7 +281,10 @@ def _refer(
         arrive(store, "claim", about, position + 2, patient=name, origin=Writer.DOCTOR)
     if stage >= 3:
         later = NOW_MS + (minutes - 3) * 60_000
-        arrive(store, "reply", about | {"advice": "x"}, position + 3, patient=name, origin=Writer.DOCTOR, now_ms=later)
+        reply = arrive(
+            store, "reply", about | {"advice": "x"}, position + 3, patient=name, origin=Writer.DOCTOR, now_ms=later
+        )
+        about |= {"reply": reply.record}
     if stage >= 4:
         said = {"seen": True} | ({"outcome": "well"} if stage == 5 else {})
         write(store, PERSON, "acknowledgement", about | said, patient=name)
@@ -365,12 +378,54 @@ def test_an_upgrade_counts_what_was_here_before(home: Home) -> None:
             connection.exec_driver_sql("DROP TABLE patient_work")
             connection.exec_driver_sql("DROP TABLE word")
             connection.exec_driver_sql("DROP INDEX change_oldest")
-            connection.exec_driver_sql("ALTER TABLE referral_work DROP COLUMN specialty")
+            for index, table, columns in (
+                ("referral_work_order", "referral_work", "section, urgency, saved_ms, referral"),
+                ("follow_up_work_due", "follow_up_work", "done, due, follow_up"),
+            ):
+                connection.exec_driver_sql(f"DROP INDEX {index}")
+                connection.exec_driver_sql(f"CREATE INDEX {index} ON {table} ({columns})")
+                connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN facility")
+            for column in ("specialty", "first_answered_ms", "outcome"):
+                connection.exec_driver_sql(f"ALTER TABLE referral_work DROP COLUMN {column}")
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0009'")
     with home.open() as store:
         assert report(store) == before
         assert before.specialties == (("ent", 1),)
         assert before.by_age["F"][4] == 1
+
+
+def test_a_correction_takes_nothing_from_the_time_in_which_was_answered(store: Store) -> None:
+    name = write(store, PERSON, "patient", {"name": "Sita"}).record
+    asked = {"at": NOW_MS, "specialty": "ent", "urgency": "urgent"}
+    about: dict[str, Any] = {"referral": write(store, PERSON, "referral", asked, patient=name).record}
+    first = arrive(store, "reply", about | {"advice": "x"}, 1, patient=name, now_ms=NOW_MS + 600_000)
+    wrong = {"advice": "y", "corrects": first.record, "correction_reason": "wrong dose"}
+    arrive(store, "reply", about | wrong, 2, patient=name, now_ms=NOW_MS + DAY_MS)
+    found = report(store, Month(2026, 2))
+    assert found.to_answered == Waits(1, 600_000, 600_000, 0)
+    assert found.stages["answered"] == 1
+
+
+def test_what_became_of_who_was_referred_is_counted_by_the_choice_of_the_case(store: Store) -> None:
+    name = write(store, PERSON, "patient", {"name": "Sita"}).record
+    became: list[dict[str, Any]] = [{"outcome": "recovered"}, {"outcome": "died"}, {"outcome": "recovered"}, {}, {}]
+    for number, outcome in enumerate(became):
+        case = write(store, PERSON, "case", {"at": NOW_MS}, patient=name).record
+        asked = {"at": NOW_MS, "specialty": "ent", "urgency": "urgent", "case": case}
+        referred = write(store, PERSON, "referral", asked, patient=name).record
+        if outcome:
+            write(store, PERSON, "case", outcome, record=case, patient=name)
+        if number == 3:
+            write(store, PERSON, "acknowledgement", {"referral": referred, "outcome": "well"}, patient=name)
+    found = report(store, Month(2026, 2))
+    counted = {"recovered": 2, "died": 1, "in_words": 1, "": 1}
+    assert found.outcomes == dict.fromkeys(reporting.OUTCOMES, 0) | counted
+    group = [
+        line for line in reporting.lines(found, str, str, str) if line[0] == "What became of the patients referred"
+    ]
+    assert [line[1:] for line in group if line[2]] == [
+        ("recovered", 2), ("died", 1), ("Told in words only", 1), ("Not noted", 1)
+    ]  # fmt: skip
 
 
 # -- page, sheet, command ----------------------------------------------------------------------------------------------
@@ -393,6 +448,8 @@ def test_the_page_shows_the_last_whole_month_and_goes_on_from_there(centre: Cent
     assert 'href="/report?month=2025-12"' in page
     assert 'href="/report?month=2026-02"' in page
     assert page.count("<svg") >= 4
+    assert "What became of the patients referred" in page
+    assert "Not noted" in page
     assert "style=" not in page
     assert "=HYPERLINK(1)" in page
     assert "planted" not in page.lower()

@@ -43,9 +43,14 @@ WITHDRAWN = _record("referral", {"withdrawn": {"withdrawn": True, "reason": "x"}
 CLAIM = _record("claim", {"note": "mine"}, 2, 10, 1)
 RELEASED = _record("claim", {"released": True}, 3, 12)
 REPLY = _record("reply", {"advice": "x"}, 4, 20, 1)
-SEEN = _record("acknowledgement", {"seen": True}, 6, 30)
-UNSEEN = _record("acknowledgement", {"seen": False}, 7, 30)
-CLOSED = _record("acknowledgement", {"outcome": "recovered"}, 8, 40)
+OF_REPLY: dict[str, Any] = {"reply": REPLY.key.record}
+SEEN = _record("acknowledgement", OF_REPLY | {"seen": True}, 6, 30)
+UNSEEN = _record("acknowledgement", OF_REPLY | {"seen": False}, 7, 30)
+CLOSED = _record("acknowledgement", OF_REPLY | {"outcome": "recovered"}, 8, 40)
+NAMELESS = _record("acknowledgement", {"seen": True}, 11, 30)
+ENDED = _record("acknowledgement", {"outcome": "went home"}, 12, 30)
+CORRECTION = _record("reply", {"advice": "y", "corrects": REPLY.key.record}, 13, 50)
+SEEN_AGAIN = _record("acknowledgement", {"reply": CORRECTION.key.record, "seen": True}, 14, 60)
 ELSEWHERE = _record("reply", {"referral": RECORDS[2], "advice": "x"}, 9, 20)
 WRONG = _record("reply", {"advice": "x", "entered_in_error": {"hidden": True}}, 10, 20)
 
@@ -63,6 +68,14 @@ WRONG = _record("reply", {"advice": "x", "entered_in_error": {"hidden": True}}, 
         (RECEIVED, [REPLY, SEEN], True, Status.SEEN),
         (RECEIVED, [REPLY, SEEN, CLOSED], True, Status.CLOSED),
         (WITHDRAWN, [REPLY, SEEN, CLOSED], True, Status.WITHDRAWN),
+        (RECEIVED, [REPLY, NAMELESS], True, Status.ANSWERED),
+        (RECEIVED, [REPLY, ENDED], True, Status.ANSWERED),
+        (RECEIVED, [NAMELESS], True, Status.RECEIVED),
+        (RECEIVED, [CLAIM, ENDED], True, Status.CLOSED),
+        (RECEIVED, [REPLY, SEEN, CORRECTION], True, Status.ANSWERED),
+        (RECEIVED, [REPLY, SEEN, CLOSED, CORRECTION], True, Status.ANSWERED),
+        (RECEIVED, [REPLY, SEEN, CORRECTION, SEEN_AGAIN], True, Status.SEEN),
+        (RECEIVED, [REPLY, CLOSED, CORRECTION, SEEN_AGAIN], True, Status.CLOSED),
         (RECEIVED, [ELSEWHERE], True, Status.RECEIVED),
         (RECEIVED, [WRONG], True, Status.RECEIVED),
         (SAVED, [REPLY], False, Status.ANSWERED),
@@ -79,6 +92,14 @@ def test_who_and_when_are_told() -> None:
     told = referral.progress(RECEIVED, [CLAIM, REPLY, SEEN], sent=True)
     assert (told.saved_ms, told.received_ms, told.claimed_ms, told.answered_ms, told.seen_ms) == (1, 5, 10, 20, 30)
     assert (told.claimed_by, told.answered_by, told.reply) == (PERSONS[1], PERSONS[1], REPLY.key.record)
+
+
+def test_a_correction_is_the_answer_that_counts_and_the_wait_is_until_the_first() -> None:
+    told = referral.progress(RECEIVED, [CLAIM, REPLY, SEEN, CORRECTION], sent=True)
+    assert (told.first_answered_ms, told.answered_ms, told.seen_ms) == (20, 50, None)
+    assert (told.answered_by, told.reply) == (PERSONS[0], CORRECTION.key.record)
+    again = referral.progress(RECEIVED, [REPLY, SEEN, CORRECTION, SEEN_AGAIN], sent=True)
+    assert (again.first_answered_ms, again.seen_ms) == (20, 60)
 
 
 def test_a_withdrawn_referral_that_was_answered_tells_both() -> None:

@@ -18,7 +18,7 @@ PATIENTS_A_READ = 500
 
 
 def upgrade() -> None:
-    op.execute("ALTER TABLE referral_work ADD COLUMN specialty TEXT NOT NULL DEFAULT ''")
+    op.execute("ALTER TABLE referral_work ADD COLUMN specialty TEXT NOT NULL DEFAULT ''")  # step 0012 fills it
     op.execute(
         "CREATE TABLE patient_work (patient BLOB NOT NULL PRIMARY KEY, sex TEXT NOT NULL, born INTEGER,"
         " hidden BOOLEAN NOT NULL) WITHOUT ROWID"
@@ -28,15 +28,13 @@ def upgrade() -> None:
     connection, last = op.get_bind(), b""
     while patients := _next(connection, last):
         last = patients[-1]
-        worklist.refresh(connection, patients)
         worklist.count_patients(connection, patients)
 
 
 def _next(connection: Connection, last: bytes) -> list[PatientId]:
-    """Patients with something to count, some at a time."""
+    """Patients, some at a time."""
     rows = connection.exec_driver_sql(
-        "SELECT DISTINCT patient FROM change WHERE patient > ? AND kind IN ('patient', 'referral', 'follow_up')"
-        " ORDER BY patient LIMIT ?",
+        "SELECT DISTINCT patient FROM change WHERE patient > ? AND kind = 'patient' ORDER BY patient LIMIT ?",
         (last, PATIENTS_A_READ),
     ).fetchall()
     return [PatientId(patient) for (patient,) in rows]
