@@ -20,7 +20,7 @@ from sync_protocol import subscription
 from sync_protocol.change import PatientId, RecordId, RecordKey
 from sync_protocol.documents import id_text
 from sync_protocol.errors import InvalidValue
-from sync_protocol.pages import language, rendering
+from sync_protocol.pages import clinical, language, rendering
 from sync_protocol.pages.forms import Form
 from sync_protocol.pages.language import said
 from sync_protocol.subscription import SECRET_BYTES, Card
@@ -78,6 +78,7 @@ def ask(desk: AtWork, form: Posted) -> Response:
     with language.speaking(desk.words):
         letters = form.required("letters", said("Type or scan the letters of the card"))
         card = _parsed(form, letters) if letters else None
+        form.checked("subscription", "reason", clinical.label("reason"), form.value("why"), at="why")
     if card is not None and is_here(desk, card.patient):
         return desk.go(f"/patients/{id_text(card.patient)}")
     record = RecordId(fresh_id(desk.now_ms, os.urandom(RANDOM_BYTES)))

@@ -18,6 +18,7 @@ from hwc_node.printing import scanned
 from hwc_node.printing.scanned import Scanned
 from hwc_node.web import cards
 from hwc_node.web.desk import DRAFT, HOME, AtWork, Desk, Posted, entry_at, patient_in
+from hwc_node.web.registering import ABHA_DIGITS
 from sync_protocol import slip, subscription
 from sync_protocol.change import PatientId
 from sync_protocol.documents import id_text, parse_id
@@ -114,8 +115,10 @@ def _to(desk: Desk, path: str) -> Response:
 def begin(desk: AtWork, form: Posted) -> Response:
     """Register as new: what was looked for stands in the form already."""
     typed = form.value("typed")
-    fields = {"phone": [typed]} if _DIGITS.fullmatch(typed) else {"name": [typed]}
-    drafts.keep(desk.store, desk.session.person, REGISTER, fields, desk.now_ms)
+    field = "name"
+    if _DIGITS.fullmatch(typed):
+        field = "abha" if sum(one.isdecimal() for one in typed) == ABHA_DIGITS else "phone"
+    drafts.keep(desk.store, desk.session.person, REGISTER, {field: [typed]}, desk.now_ms)
     return desk.go(REGISTER)
 
 

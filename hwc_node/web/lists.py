@@ -119,8 +119,11 @@ def _decision(desk: Desk, name: str, form: Form, status: int = 200) -> Response:
 def decide(desk: AtWork, kind: str, record: str, field: str, form: Posted) -> Response:
     name = f"{kind}/{record}/{field}"
     one = desk.clinic.conflict(name)
+    note = form.value("note") or None
+    with language.speaking(desk.words):
+        form.checked(one.key.kind, "resolution_note", said("Note (why)"), note, at="note")
     if form.value("undo") == "yes":
-        if not desk.saved(form, lambda: desk.clinic.undo(name, form.value("note") or None, desk.now_ms)):
+        if not desk.saved(form, lambda: desk.clinic.undo(name, note, desk.now_ms)):
             return _decision(desk, name, form, 409)
         return desk.go(f"/decisions/{name}")
     with language.speaking(desk.words):
@@ -129,7 +132,7 @@ def decide(desk: AtWork, kind: str, record: str, field: str, form: Posted) -> Re
     shown = editing.shown_in(form)
 
     def settle() -> None:
-        desk.clinic.resolve(name, lambda _record, _field: chosen, form.value("note") or None, desk.now_ms, shown)
+        desk.clinic.resolve(name, lambda _record, _field: chosen, note, desk.now_ms, shown)
 
     if not desk.saved(form, settle):
         return _decision(desk, name, form, 422)

@@ -134,14 +134,11 @@ def read(desk: AtWork, name: str, form: Posted) -> Response:
     view = desk.clinic.referral(name)
     reply = RecordId(record_in(form.value("reply"))) if form.value("reply") else None
     record = RecordId(derived_id("acknowledgement", view.record.key.record, reply or b""))
-    desk.visiting.acknowledge(
-        PatientId(view.record.patient),
-        record,
-        view.record.key.record,
-        reply,
-        desk.now_ms,
-        form.value("outcome") or None,
-    )
+    patient, referral, outcome = PatientId(view.record.patient), view.record.key.record, form.value("outcome") or None
+    with language.speaking(desk.words):
+        form.checked("acknowledgement", "outcome", clinical.label("outcome"), outcome)
+    if not desk.saved(form, lambda: desk.visiting.acknowledge(patient, record, referral, reply, desk.now_ms, outcome)):
+        return _referral(desk, name, form, 422)
     return desk.go(f"/referrals/{name}")
 
 
@@ -166,6 +163,7 @@ def withdraw(desk: AtWork, name: str, form: Posted) -> Response:
     view = desk.clinic.referral(name)
     with language.speaking(desk.words):
         reason = form.required("why", said("Say why the referral is withdrawn"))
+        form.checked("referral", "withdrawn", clinical.label("reason"), reason, at="why", part="reason")
     key = view.record.key
     if not desk.saved(
         form, lambda: desk.visiting.withdraw(view.record.patient, key.record, reason, "shown", desk.now_ms)

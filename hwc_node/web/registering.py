@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from fastapi import APIRouter, Response
@@ -14,26 +15,26 @@ from fastapi import APIRouter, Response
 from hwc_node import finding
 from hwc_node.finding import Found
 from hwc_node.visiting import RANDOM_BYTES, Entry, fresh_id
-from hwc_node.web import editing
+from hwc_node.web import editing, sets
 from hwc_node.web.desk import AtWork, Desk, Posted, record_in
-from sync_protocol import documents
+from sync_protocol import documents, schema
 from sync_protocol.canonical import Value
 from sync_protocol.change import PatientId, RecordId, RecordKey
-from sync_protocol.documents import element_key, id_text
+from sync_protocol.documents import id_text
 from sync_protocol.errors import HealthSyncError, InvalidValue
 from sync_protocol.merge import Record
 from sync_protocol.pages import clinical, language
-from sync_protocol.pages.clinical import elements
-from sync_protocol.pages.forms import Form
+from sync_protocol.pages.forms import Form, plain_digits
 from sync_protocol.pages.language import said
 from sync_protocol.words import N_
 
 ALIKE: Final = 0.93  # nearness of names from which on two may be one person
 MOST_ALIKE: Final = 5
 MAX_AGE: Final = 130
-MAX_ELEMENTS: Final = 20
 PHONE: Final = re.compile(r"\+?\d{10,13}")
 ABHA_DIGITS: Final = 14
+_YEAR: Final = re.compile(r"[0-9]{4}")
+_MONTH: Final = re.compile(r"[0-9]{4}-[0-9]{2}")
 CONSENT_WORDING: Final = N_(
     "My health records may be kept on this centre's computer and sent, sealed, to hub doctors who help to treat me."
     " I may ask to see them, to have them corrected, and to have them erased as far as the law allows."
@@ -41,6 +42,7 @@ CONSENT_WORDING: Final = N_(
 TEXTS: Final = ("village", "guardian", "address", "language")
 CLEARED: Final = (*TEXTS, "phone", "abha")
 """What may be emptied again when a patient's particulars are put right."""
+NOTHING: Final[Mapping[str, Value]] = {}
 
 router = APIRouter()
 
@@ -109,8 +111,8 @@ def _alike(desk: Desk, writes: dict[str, Value]) -> list[Found]:
     return [one for one in found.values() if one.view.get("sex") in (own, "U", None) or own == "U"][:MOST_ALIKE]
 
 
-def _patient_writes(desk: Desk, form: Form) -> dict[str, Value]:
-    """What the form says of a patient, checked against the record's table."""
+def _patient_writes(desk: Desk, form: Form, held: Mapping[str, Value] = NOTHING) -> dict[str, Value]:
+    """What the form says of a patient, checked against the record's table. held: what the record shows already."""
     writes: dict[str, Value] = {}
     name = form.required("name", said("Enter the patient's name"))
     writes["name"] = form.checked("patient", "name", said("Name"), name)
@@ -119,32 +121,43 @@ def _patient_writes(desk: Desk, form: Form) -> dict[str, Value]:
         writes["sex"] = form.checked("patient", "sex", said("Sex"), sex)
     if (birth := _birth(desk, form)) is not None:
         writes["birth"] = birth
-    if phone := re.sub(r"[\s-]", "", form.value("phone")):
+    if phone := _number(form, "phone"):
         if not PHONE.fullmatch(phone):
             form.wrong("phone", said("Phone must have ten digits, with the country's code before them if need be"))
         writes["phone"] = phone
-    if abha := re.sub(r"[\s-]", "", form.value("abha")):
+    if abha := _number(form, "abha"):
         if not (abha.isascii() and abha.isdecimal() and len(abha) == ABHA_DIGITS):
             form.wrong("abha", said("An ABHA number has 14 digits"))
         writes["abha"] = abha
     for field in TEXTS:
         if text := form.value(field):
             writes[field] = form.checked("patient", field, clinical.label(field), text)
-    _add_allergies(form, writes)
+    _add_allergies(form, writes, held)
     return writes
 
 
+def _number(form: Form, name: str) -> str:
+    """The digits of a phone or a card, of whatever script, without what people write between them."""
+    return re.sub(r"[\s-]", "", plain_digits(form.value(name)))
+
+
 def _birth(desk: Desk, form: Form) -> Value:
-    """A day of birth, or an age as it was said today."""
-    day, age = form.value("born"), form.number("age", said("Age"), whole=True)
+    """A day of birth, a month or a year as far as it is known, or an age as it was said today."""
+    day, age = plain_digits(form.value("born")), form.number("age", said("Age"), whole=True)
+    if day and age is not None and editing.is_untouched(form, "born"):
+        if not editing.is_untouched(form, "age"):
+            form.wrong("age", said("Take the day of birth out if this age is to hold"))
+        return None
     if day:
-        value: Value = {"date": day, "precision": "day"}
+        value: Value = {"date": day, "precision": "month" if _MONTH.fullmatch(day) else "day"}
+        if _YEAR.fullmatch(day):
+            value = {"year": int(day), "precision": "year"}
         try:
             born = documents.parse(
                 {"kind": "patient", "fields": {"birth": value}}, facility="", source_text="x", now_ms=desk.now_ms
             ).writes["birth"]
         except HealthSyncError:
-            form.wrong("born", said("Enter a day of birth that is past, such as 1990-08-15"))
+            form.wrong("born", said("Enter a day of birth that is past, such as 1990-08-15; or 1990-08, or 1990"))
             return None
         return form.checked("patient", "birth", said("Day of birth"), born, at="born")
     if age is None:
@@ -157,34 +170,14 @@ def _birth(desk: Desk, form: Form) -> Value:
     return {"age_years": age, "precision": "about", "said_on": desk.today.isoformat()}
 
 
-def _add_allergies(form: Form, writes: dict[str, Value]) -> None:
+def _add_allergies(form: Form, writes: dict[str, Value], held: Mapping[str, Value]) -> None:
     status = form.value("allergies_status")
-    named = split(form, "allergies", "allergies", said("Allergies"))
-    if named:
+    named = sets.split(form, "allergies", "allergies", said("Allergies"), held)
+    if named or form.value("allergies").strip(" ,;"):
         status = "listed"
     if status:
         writes["allergies_status"] = form.checked("patient", "allergies_status", said("Allergies"), status)
     writes |= named
-
-
-def split(form: Form, name: str, family: str, label: str) -> dict[str, Value]:
-    """A line of things, by commas, as the elements of a set."""
-    found: dict[str, Value] = {}
-    for text in re.split(r"[,;\n]", form.value(name))[: MAX_ELEMENTS + 1]:
-        if not text.strip():
-            continue
-        try:
-            key = element_key(text)
-        except InvalidValue:
-            form.wrong(name, said("%(label)s: each, between commas, may have at most 60 letters", label=label))
-            continue
-        element: dict[str, Value] = {"present": True}
-        if key != text.strip():
-            element["details"] = {"text": text.strip()}
-        found[f"{family}/{key}"] = element
-    if len(found) > MAX_ELEMENTS:
-        form.wrong(name, said("%(label)s: at most %(num)s", label=label, num=MAX_ELEMENTS))
-    return found
 
 
 # -- correcting what is known ------------------------------------------------------------------------------------------
@@ -193,12 +186,15 @@ def split(form: Form, name: str, family: str, label: str) -> dict[str, Value]:
 def _shown_form(record: Record) -> Form:
     """The form as the record shows it, with what was shown: that is what a save replaces."""
     view = record.view()
-    form = Form.filled({name: view.get(name) for name in ("name", "sex", "phone", "abha", *TEXTS, "allergies_status")})
+    form = Form.filled({name: view.get(name) for name in ("name", "phone", "abha", *TEXTS)})
+    for name in ("sex", "allergies_status"):
+        if view.get(name) in schema.KINDS["patient"].fields[name].choices:
+            form.given[name] = [str(view[name])]
     birth = view.get("birth")
     if isinstance(birth, dict):
-        form.given["born"] = [str(birth.get("date") or "")]
+        form.given["born"] = [str(birth.get("date") or birth.get("year") or "")]
         form.given["age"] = ["" if birth.get("age_years") is None else str(birth["age_years"])]
-    form.given["allergies"] = [", ".join(elements(view, "allergies"))]
+    form.given["allergies"] = [sets.line(view, "allergies")]
     editing.show(form, record)
     return form
 
@@ -206,29 +202,24 @@ def _shown_form(record: Record) -> Form:
 @router.get("/patients/{name}/edit")
 def edit_page(desk: AtWork, name: str) -> Response:
     record = _own(desk, name)
-    return desk.page("patient_edit", form=desk.begun(lambda: _shown_form(record)), patient_id=name)
+    return _show_edit(desk, name, record, desk.begun(lambda: _shown_form(record)))
+
+
+def _show_edit(desk: Desk, name: str, record: Record, form: Form, status: int = 200) -> Response:
+    beside = sets.beside(record.view(), "allergies")
+    return desk.page("patient_edit", form=form, patient_id=name, allergies_beside=beside, status=status)
 
 
 @router.post("/patients/{name}/edit")
 def edit(desk: AtWork, name: str, form: Posted) -> Response:
     record = _own(desk, name)
     with language.speaking(desk.words):
-        writes = _patient_writes(desk, form)
-    _keep_birth(record, writes)
-    writes |= editing.cleared(record, form, writes, CLEARED) | editing.emptied(record, form, writes, ("allergies",))
+        writes = editing.altered(form, _patient_writes(desk, form, record.view()))
+    writes |= editing.cleared(record, form, writes, CLEARED) | editing.emptied(record, form, ("allergies",))
     entry = Entry(record.key, writes, editing.base_of(record, form, writes))
     if not desk.saved(form, lambda: desk.visiting.save(PatientId(record.key.record), [entry], desk.now_ms)):
-        return desk.page("patient_edit", form=form, patient_id=name, status=422)
+        return _show_edit(desk, name, record, form, 422)
     return desk.go(f"/patients/{name}")
-
-
-def _keep_birth(record: Record, writes: dict[str, Value]) -> None:
-    """An age that was not altered stays as it was said then: "40, said last year" is not "40, said today"."""
-    now, before = writes.get("birth"), record.view().get("birth")
-    if not isinstance(now, dict) or not isinstance(before, dict) or now.get("age_years") is None:
-        return
-    if now["age_years"] == before.get("age_years"):
-        writes["birth"] = before
 
 
 def _own(desk: Desk, name: str) -> Record:

@@ -7,6 +7,7 @@ saved as it is. Last values stand beside the fields; what was written at the las
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -15,9 +16,8 @@ from fastapi import APIRouter, Response
 from hwc_node import drafts
 from hwc_node.overview import PatientPage
 from hwc_node.visiting import RANDOM_BYTES, Visit, fresh_id
-from hwc_node.web import patients
+from hwc_node.web import patients, sets
 from hwc_node.web.desk import AtWork, Desk, Posted, record_in
-from hwc_node.web.registering import split
 from sync_protocol import unusual
 from sync_protocol.canonical import Value
 from sync_protocol.change import RecordId
@@ -32,6 +32,7 @@ REPEATED: Final = ("complaints", "provisional_diagnosis", *TEXTS)
 """What "same as last time" brings back."""
 NUMBERS: Final = tuple(name for name in clinical.VITALS if name != "blood_pressure")
 PRESSURE: Final = ("systolic_mmhg", "diastolic_mmhg")
+NOTHING: Final[Mapping[str, Value]] = {}
 WHOLE: Final = frozenset({"pulse_bpm", "respiratory_rate", "spo2_percent"})
 MAX_RETURN_DAYS: Final = 730
 LEFT_OPEN_MS: Final = 2 * 3_600_000  # an entry that waited for so long was interrupted; a patient has left by then
@@ -112,12 +113,12 @@ def _repeat(form: Form, one: PatientPage) -> None:
             form.given[field] = [clinical.coded(last.get(field)) or str(last.get(field) or "")]
 
 
-def case_writes(form: Form) -> dict[str, Value]:
-    """What the form says of a visit, but for what was measured."""
+def case_writes(form: Form, held: Mapping[str, Value] = NOTHING) -> dict[str, Value]:
+    """What the form says of a visit, but for what was measured. held: what the record shows already."""
     writes: dict[str, Value] = {}
-    writes |= split(form, "complaints", "complaints", said("Complaints"))
+    writes |= sets.split(form, "complaints", "complaints", said("Complaints"), held)
     for sign in form.all("danger_signs"):
-        if sign in clinical.DANGER_SIGNS:
+        if sign in clinical.DANGER_SIGNS and not is_sign(held, sign):
             writes[f"danger_signs/{sign}"] = {"present": True}
     days = form.number("duration_days", said("Days of illness"), whole=True)
     if days is not None:
@@ -130,6 +131,12 @@ def case_writes(form: Form) -> dict[str, Value]:
         label = clinical.label("provisional_diagnosis")
         writes["provisional_diagnosis"] = form.checked("case", "provisional_diagnosis", label, diagnosis)
     return {name: value for name, value in writes.items() if value is not None}
+
+
+def is_sign(view: Mapping[str, Value], sign: str) -> bool:
+    """Whether this danger sign was seen."""
+    value = view.get(f"danger_signs/{sign}")
+    return isinstance(value, dict) and value.get("present") is True
 
 
 def vitals_writes(form: Form) -> dict[str, Value]:

@@ -23,11 +23,6 @@ from sync_protocol.words import N_
 
 MAX_FIELDS: Final = 400
 MAX_CHARS: Final = 10_000  # above the longest text of a record, so that what is too long is told and not cut
-_DIGITS: Final = {ord(letter): str(value) for letter, value in (
-    (chr(start + number), number) for start in (0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66)
-    for number in range(10)
-)}  # fmt: skip
-"""Digits of nine Indian scripts: a number may be typed in any of them."""
 MAX_NUMBER: Final = 1e9  # above every limit of a field, which then tells what is too large
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,30}(?:[.,][0-9]{0,30})?")
 _LINE_END: Final = re.compile("\r\n?|\u2028|\u2029")
@@ -43,6 +38,11 @@ class Typed(str):
 def as_typed(text: str) -> str:
     """Text from a browser as a record has it: composed (NFC), lines ended by LF, without controls."""
     return _CONTROL.sub("", _LINE_END.sub("\n", unicodedata.normalize("NFC", text[:MAX_CHARS])))
+
+
+def plain_digits(text: str) -> str:
+    """The text with the digits of every script as 0 to 9: a number may be typed in any of them."""
+    return "".join(str(unicodedata.decimal(one)) if one.isdecimal() else one for one in text)
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Form:
 
     def number(self, name: str, label: str, *, whole: bool = False) -> float | int | None:
         """The number that was typed; None where nothing was, or what was is none (which is then told)."""
-        text = self.value(name).translate(_DIGITS)
+        text = plain_digits(self.value(name))
         if not text:
             return None
         written = _NUMBER.fullmatch(text)
@@ -104,10 +104,12 @@ class Form:
             return None
         return parsed
 
-    def checked(self, kind: str, name: str, label: str, value: Value, at: str = "") -> Value:
+    def checked(self, kind: str, name: str, label: str, value: Value, at: str = "", part: str = "") -> Value:
         """The value, if the record's table takes it; else None, and why stands beside the field. at: the form's name
-        of the field, where it is another than the record's."""
+        of the field, where it is another than the record's. part: of a field with several, the one that is given."""
         row = schema.field_of(kind, name)
+        if row is not None and part:
+            row = next((one for one in row.parts if one.name == part), None)
         if row is None or value is None:
             return value
         if limits.problem(row, value) is None:
@@ -146,6 +148,4 @@ _OTHER_PROBLEMS: Final = {
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)
+    return str(value)  # a number with all its digits: rounded, it would be another

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html.parser import HTMLParser
 
 import httpx2
 from fastapi.testclient import TestClient
@@ -81,3 +82,45 @@ def words(page: str) -> str:
 def name_of(path: str) -> str:
     """The id at the end of a page's path."""
     return path.rstrip("/").rpartition("/")[2]
+
+
+def as_sent(page: str, action: str) -> dict[str, list[str]]:
+    """What a browser sends of the form with this action, as it stands: a field of one line without line ends."""
+    reader = _FormReader(action)
+    reader.feed(page)
+    reader.close()
+    assert reader.seen, action
+    return reader.fields
+
+
+class _FormReader(HTMLParser):
+    def __init__(self, action: str) -> None:
+        super().__init__()
+        self.action, self.seen, self.inside, self.area = action, False, False, ""
+        self.fields: dict[str, list[str]] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "form":
+            self.inside = given.get("action") == self.action
+            self.seen = self.seen or self.inside
+        name = given.get("name")
+        if not self.inside or not name:
+            return
+        if tag == "textarea":
+            self.area = name
+            self.fields[name] = [""]
+        elif tag == "input" and (given.get("type") not in ("radio", "checkbox") or "checked" in given):
+            self.fields.setdefault(name, []).append(re.sub(r"[\r\n]", "", given.get("value") or ""))
+
+    def handle_data(self, data: str) -> None:
+        if self.area:
+            self.fields[self.area][0] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea" and self.area:
+            text = self.fields[self.area][0]
+            self.fields[self.area] = [text.removeprefix("\n").replace("\n", "\r\n")]
+            self.area = ""
+        if tag == "form":
+            self.inside = False
