@@ -98,7 +98,8 @@ def _show(desk: Desk, seen: Seen, form: Form, status: int = 200) -> Response:
 
     in_the_way = consults.in_the_way(chart, desk.person, desk.now_ms, desk.place.claim_lapse_ms)
     with language.speaking(desk.words):
-        shown = showing.shown(chart, name_of, desk.today)
+        whole = desk.request.query_params.get("all") == "yes"
+        shown = showing.shown(chart, name_of, desk.today, whole=whole)
         written = answering.unsent_of(form, chart.reply.view() if chart.reply is not None else {}) if in_the_way else []
     return desk.page(
         "case",

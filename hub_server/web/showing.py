@@ -1,12 +1,12 @@
 """What the case page shows of a chart, as plain values for its template: nothing is decided here, and nothing written.
 
 What was entered in error, and a measurement that was corrected, is left out. Where a field has several live values, all
-of them are shown, with who wrote each and when.
+of them are shown, with who wrote each and when. A long history is cut, which the page says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -24,6 +24,8 @@ from sync_protocol.referral import Status
 
 MOST_VITALS: Final = 12  # rows of the table and points of a trend
 MOST_VISITS: Final = 20
+MOST_WHOLE: Final = 500  # of either, where the doctor asks for all: years of weekly visits
+NOT_MEASURED: Final = "not_measured"
 STALE_MS: Final = 12 * 3_600_000  # as the centre's own line counts it
 VERY_STALE_MS: Final = 5 * 86_400_000
 DIFFERING_KINDS: Final = ("patient", "case", "vitals", "referral", "follow_up")
@@ -101,7 +103,7 @@ def vitals_of(records: Sequence[Record]) -> list[Record]:
     """The measurements that stand, the latest first: not those that a later one corrects."""
     found = of_kind(records, "vitals")
     corrected = {one.view().get("corrects") for one in found}
-    return [one for one in found if one.key.record not in corrected][:MOST_VITALS]
+    return [one for one in found if one.key.record not in corrected]
 
 
 def measured(vitals: Sequence[Record], birth: Value, today: date) -> tuple[list[str], list[Measured]]:
@@ -112,8 +114,23 @@ def measured(vitals: Sequence[Record], birth: Value, today: date) -> tuple[list[
         view = one.view()
         odd = {_PARTS.get(found.field, found.field) for found in unusual.unusual(view, age[0] if age else None)}
         cells = {name: (clinical.value(name, view[name]), name in odd) for name in clinical.VITALS if name in view}
-        rows.append(Measured(first_ms(one), cells))
-    return [name for name in clinical.VITALS if any(name in row.cells for row in rows)], rows
+        rows.append(Measured(first_ms(one), cells | _not_measured(view)))
+    return [name for name in (*clinical.VITALS, NOT_MEASURED) if any(name in row.cells for row in rows)], rows
+
+
+def _not_measured(view: Mapping[str, Value]) -> dict[str, tuple[str, bool]]:
+    """What could not be measured, in the place of the value; what has one, or is no measurement here, by itself."""
+    cells, rest = {}, []
+    for name in clinical.element_names(view, NOT_MEASURED):
+        text = clinical.details_text(view[f"{NOT_MEASURED}{clinical.SET_SEPARATOR}{name}"])
+        column = _PARTS.get(name, name)
+        if column in clinical.VITALS and view.get(column) is None:
+            told = clinical.label(NOT_MEASURED)
+            cells[column] = (f"{told}: {text}" if text else told, False)
+        else:
+            named = clinical.element(NOT_MEASURED, name)
+            rest.append(f"{named} ({text})" if text else named)
+    return cells | ({NOT_MEASURED: (", ".join(rest), False)} if rest else {})
 
 
 def trends(vitals: Sequence[Record]) -> list[Trend]:
@@ -173,21 +190,26 @@ def others(chart: Chart) -> list[Other]:
     return found
 
 
-def shown(chart: Chart, name_of: NameOf, today: date) -> dict[str, Any]:
-    """All that the template needs of the chart itself, in the spoken language."""
+def shown(chart: Chart, name_of: NameOf, today: date, *, whole: bool = False) -> dict[str, Any]:
+    """All that the template needs of the chart itself, in the spoken language. whole: with the older part of a long
+    history, as far as MOST_WHOLE."""
     own = chart.own
-    vitals = vitals_of(chart.records)
-    columns, rows = measured(vitals, own.get("birth"), today)
+    visits, vitals = of_kind(chart.records, "case"), vitals_of(chart.records)
+    most_visits, most_vitals = (MOST_WHOLE, MOST_WHOLE) if whole else (MOST_VISITS, MOST_VITALS)
+    columns, rows = measured(vitals[:most_vitals], own.get("birth"), today)
     return {
         "chart": chart,
         "own": own,
         "asked": chart.referral.view(),
         "allergies": clinical.elements(own, "allergies"),
         "chronic": clinical.elements(own, "chronic_conditions"),
-        "cases": of_kind(chart.records, "case")[:MOST_VISITS],
+        "whole": whole,
+        "cases": visits[:most_visits],
+        "more_visits": max(0, len(visits) - most_visits),
+        "more_measured": max(0, len(vitals) - most_vitals),
         "columns": columns,
         "rows_measured": rows,
-        "trends": trends(vitals),
+        "trends": trends(vitals[:MOST_VITALS]),
         "replies": [one for one in chart.about("reply") if merge.is_visible(one)],
         "messages": [one for one in chart.about("message") if merge.is_visible(one)],
         "others": others(chart),

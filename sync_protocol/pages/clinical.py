@@ -198,16 +198,30 @@ def unit(field: str) -> str:
     return said(UNITS[field]) if field in UNITS else ""
 
 
-def elements(view: Mapping[str, Value], family: str) -> list[str]:
-    """The elements of a set that are there, as they were written."""
+def element_names(view: Mapping[str, Value], family: str) -> list[str]:
+    """The names of a set's elements that are there."""
     found = []
     for name in sorted(view):
         begun, _, key = name.partition(SET_SEPARATOR)
         value = view[name]
         if begun == family and isinstance(value, dict) and value.get("present") is True:
-            details = value.get("details")
-            text = details.get("text") if isinstance(details, dict) else None
-            found.append(text if isinstance(text, str) and family != "danger_signs" else element(family, key))
+            found.append(key)
+    return found
+
+
+def details_text(given: Value) -> str | None:
+    """What was written of an element of a set; None where nothing was."""
+    details = given.get("details") if isinstance(given, dict) else None
+    text = details.get("text") if isinstance(details, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def elements(view: Mapping[str, Value], family: str) -> list[str]:
+    """The elements of a set that are there, as they were written."""
+    found = []
+    for key in element_names(view, family):
+        text = details_text(view[f"{family}{SET_SEPARATOR}{key}"])
+        found.append(text if text is not None and family != "danger_signs" else element(family, key))
     return found
 
 
@@ -259,9 +273,8 @@ def _present(given: Value) -> str:
     if not isinstance(given, dict):
         return _plain(given)
     there = said(N_("yes")) if given.get("present") is True else said(N_("removed"))
-    details = given.get("details")
-    text = details.get("text") if isinstance(details, dict) else None
-    return f"{there} ({text})" if isinstance(text, str) else there
+    text = details_text(given)
+    return f"{there} ({text})" if text is not None else there
 
 
 def _withdrawn(given: Value) -> str:
@@ -279,10 +292,16 @@ def _born(given: Value) -> str:
     if not isinstance(given, dict):
         return _plain(given)
     if isinstance(given.get("date"), str):
-        return str(given["date"])
+        return spoken().written_day(given["date"])
     if isinstance(given.get("age_years"), int):
-        return said(N_("about %(num)s years, said on %(day)s"), num=given["age_years"], day=given.get("said_on") or "–")
+        day = _day(given["said_on"]) if given.get("said_on") else "–"
+        return said(N_("about %(num)s years, said on %(day)s"), num=spoken().number(given["age_years"]), day=day)
     return str(given.get("year") or "")
+
+
+def _day(given: Value) -> str:
+    """A day, or as much of one as was written."""
+    return spoken().written_day(given) if isinstance(given, str) else _plain(given)
 
 
 _SHOWN: Final[Mapping[str, Any]] = {
@@ -295,6 +314,7 @@ _SHOWN: Final[Mapping[str, Any]] = {
     "withdrawn": _withdrawn,
     "specialty": _specialty,
     "birth": _born,
+    "due": _day,
 }
 
 

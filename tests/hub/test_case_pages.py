@@ -82,6 +82,65 @@ def test_measurements_are_drawn_told_and_marked_where_unusual(hub: PagedHub, nod
     assert "style=" not in page
 
 
+def test_what_could_not_be_measured_is_told_in_its_row_and_does_not_read_as_blank(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, patient = refer(hub, node)
+    there = {"present": True}
+    writes = {
+        "not_measured/blood_pressure": there,
+        "not_measured/pulse_bpm": {"present": True, "details": {"text": "no watch"}},
+        "not_measured/spo2_percent": {"present": False},
+        "not_measured/weight_kg": there,
+        "not_measured/grip": there,
+        "weight_kg": 51,
+        "at": 19_000 * 86_400_000,
+    }
+    send(hub, node, node.write("vitals", writes, patient=patient))
+    page = case(rao, name)
+    heads = re.findall(r'<th scope="col"[^>]*>([^<]*)<', page)
+    row = [words(cell) for cell in re.findall(r'<td class="nhsuk-table__cell">(.*?)</td>', page, re.DOTALL)]
+    assert dict(zip(heads[1:], row, strict=True)) == {
+        "Blood pressure": "Could not be measured",
+        "Pulse": "Could not be measured: no watch",
+        "Weight": "51 kg",
+        "Could not be measured": "grip, Weight",
+    }
+
+
+def test_a_history_that_is_cut_says_so_and_is_shown_whole_where_one_asks(
+    hub: PagedHub, node: BareNode, rao: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, patient = refer(hub, node)
+    visits = [node.write("case", {"history": f"visit {at:03}."}, patient=patient) for at in range(23)]
+    pulses = [node.write("vitals", {"pulse_bpm": 60 + at, "at": at}, patient=patient) for at in range(13)]
+    send(hub, node, *visits, *pulses)
+    page = case(rao, name)
+    assert "3 older visits are not shown." in words(page)
+    assert "1 older row of measurements is not shown." in words(page)
+    assert ("visit 002." in page, "visit 003." in page) == (False, True)
+    assert page.count(f'href="/cases/{name}?all=yes"') == 2
+    whole = case(rao, f"{name}?all=yes")
+    assert "not shown" not in words(whole)
+    assert ("visit 000." in whole, "60 /min" in words(whole)) == (True, True)
+    assert "?all=yes" not in whole
+    monkeypatch.setattr(showing, "MOST_WHOLE", 22)
+    assert "1 older visit is not shown." in words(case(rao, f"{name}?all=yes")), "and that is bounded"
+
+
+def test_days_are_written_as_the_language_writes_them(hub: PagedHub, node: BareNode, rao: Window) -> None:
+    name, patient = refer(hub, node)
+    births = ({"date": "1990-08-15", "precision": "day"}, {"age_years": 35, "said_on": "2026-02-03"})
+    rivals = [node.write("patient", {"birth": birth}, record=patient) for birth in births]
+    due = node.write("follow_up", {"due": "2026-03-01"}, patient=patient)
+    send(hub, node, *rivals, due, node.write("follow_up", {"due": "2026-03-02"}, record=due.record, patient=patient))
+    page = words(case(rao, name))
+    assert "15 Aug 1990" in page
+    assert "about 35 years, said on 3 Feb 2026" in page
+    assert re.search(r"Due: [12] Mar 2026 \([^)]*\) · [12] Mar 2026", page)
+    assert not re.search(r"\d{4}-\d\d-\d\d", page)
+
+
 def test_what_was_entered_in_error_or_corrected_is_not_shown(hub: PagedHub, node: BareNode, rao: Window) -> None:
     name, patient = refer(hub, node)
     wrong = node.write("vitals", {"pulse_bpm": 171}, patient=patient)
@@ -130,7 +189,7 @@ def test_follow_ups_attachments_consent_and_other_referrals_are_there(
     )
     sign(rao, id_text(other.record), ANSWER | {"advice": "Nothing to cut."})
     page = words(case(rao, name))
-    assert "due 2026-03-01 · done · came late" in page
+    assert "due 1 Mar 2026 · done · came late" in page
     assert "Ear left (image/jpeg, 41 kB) · not fetched: it lies at the centre" in page
     assert "Consent to be treated at a distance: Yes" in page
     assert "Surgery · Answered" in page
