@@ -15,16 +15,13 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from hwc_node import lexicon, names, worklist
+from hwc_node.tables import ORIGINS
 from sync_protocol import change as changes
 from sync_protocol import merge, replica, segment
 from sync_protocol.change import Change, ChangeId, PatientId, RecordKey
 from sync_protocol.feed_page import Position
 from sync_protocol.merge import Held, Record
 from sync_protocol.replica import Joined
-from sync_protocol.schema import Writer
-
-ORIGINS: Final = (Writer.CENTRE, Writer.DOCTOR, Writer.HUB)
-"""A column holds the number of its writer, the same that a voucher carries."""
 
 PATIENT: Final = "patient"
 NORMAL: Final = 0

@@ -1,181 +1,35 @@
-"""What the lists and the lines of a centre's pages show: what waits, what is due, one patient's records, the sync line.
+"""What the lists of a centre's pages show: what waits, what a doctor asks, what is due, one patient's records.
 
 Reads only. A list reads the rows that are made for it (`worklist`) and then only the records of what one page shows, so
 that it costs the same with a hundred thousand records. Lists and counts are of what this centre did itself: what another
-centre did for a patient whom both see stands among that patient's records, and waits for nobody here. Plain values;
-texts are marked for translation and translated by the page. It refuses to know what a page looks like.
+centre did for a patient whom both see stands among that patient's records, and waits for nobody here. Plain values.
+It refuses to know what a page looks like.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from hwc_node import ledger, membership, worklist
+from hwc_node import ledger, worklist
 from hwc_node.engine import begin_read
 from hwc_node.standing import conflicts_open
 from hwc_node.store import KeptRecord, Store
-from hwc_node.tables import WAITING
 from sync_protocol import merge, referral
 from sync_protocol.canonical import Value
 from sync_protocol.change import PatientId, RecordId, RecordKey
 from sync_protocol.merge import Record
 from sync_protocol.referral import Status
-from sync_protocol.words import N_
 
 PAGE_ROWS: Final = 50
-_TOKEN_DIGITS: Final = 12
-MOST_COUNTED: Final = 9_999  # changes that wait: beyond, the line says that there are more
 DAY_MS: Final = 86_400_000
+FIRST_CHARS: Final = 120  # of a message in a list
 EMERGENCY_WAITS_MS: Final = 10 * 60_000  # then the health officer phones
-NOT_SENT_MS: Final = 12 * 3_600_000
-NOT_SENT_LONG_MS: Final = 5 * DAY_MS
-OFFLINE_ERRORS: Final = frozenset({"E_HUB_UNREACHABLE", "E_SYNC_TIMEOUT", "E_STALLED"})
-NEEDS_YOU: Final = {
-    "E_REVOKED": N_("the hub has shut this computer out; ask its operator"),
-    "E_UNKNOWN_NODE": N_("the hub does not know this computer; ask its operator"),
-    "E_OTHER_ENVIRONMENT": N_("the hub is another than before; ask its operator"),
-}
-_QUESTIONED: Final = "SELECT count(*) FROM questioned WHERE verdict = 'open'"
-
-
-# -- the sync line -----------------------------------------------------------------------------------------------------
-
-
-class LineState(str, Enum):
-    """Where this computer stands with the hub, as one word."""
-
-    SYNCED = "synced"
-    PENDING = "pending"
-    OFFLINE = "offline"
-    SYNCING = "syncing"
-    NOT_SENT = "not_sent"
-    NOT_SENT_LONG = "not_sent_long"
-    FAILED = "failed"
-    NEEDS_YOU = "needs_you"
-
-
-@dataclass(frozen=True, slots=True)
-class LineFacts:
-    """What the line is decided from. oldest_ms: of what waits. error: code of the last try, empty after a success.
-    set_aside: what the hub could not take. questioned: news that waits for somebody to say whether it is meant."""
-
-    pending: int
-    oldest_ms: int | None
-    last_success_ms: int | None
-    last_attempt_ms: int | None
-    error: str
-    set_aside: int
-    questioned: int
-    running: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SyncLine:
-    """since_ms: since when nothing was sent. last_ms: of the last sync. said: a text to be translated, mostly empty.
-    steps: how many are done of how many, while it syncs."""
-
-    state: LineState
-    pending: int
-    since_ms: int | None
-    last_ms: int | None
-    next_try_s: float | None
-    code: str
-    said: str
-    steps: tuple[int, int] | None = None
-
-    @property
-    def many(self) -> bool:
-        """Whether more wait than were counted."""
-        return self.pending > MOST_COUNTED
-
-    @property
-    def token(self) -> str:
-        """Two lines with the same token say the same; of the next try only which minute it is in."""
-        minute = None if self.next_try_s is None else int(self.next_try_s) // 60
-        said = (self.state.value, self.pending, self.since_ms, self.last_ms, minute, self.code, self.said, self.percent)
-        return hashlib.sha256(repr(said).encode()).hexdigest()[:_TOKEN_DIGITS]
-
-    @property
-    def percent(self) -> int | None:
-        """How much of what is under way is done: 0 to 100, None where there is nothing to count."""
-        if self.state is not LineState.SYNCING or self.steps is None or self.steps[1] <= 0:
-            return None
-        return min(100, 100 * self.steps[0] // self.steps[1])
-
-
-def decide(facts: LineFacts, now_ms: int) -> LineState:
-    """By precedence: what needs a person, what has waited long, what is under way, what went wrong, what waits."""
-    waited_ms = now_ms - facts.oldest_ms if facts.pending and facts.oldest_ms is not None else 0
-    offline = facts.error != "" and is_offline(facts.error)
-    states = (
-        (LineState.NEEDS_YOU, facts.error in NEEDS_YOU),
-        (LineState.SYNCING, facts.running),
-        (LineState.NOT_SENT_LONG, waited_ms >= NOT_SENT_LONG_MS),
-        (LineState.NOT_SENT, waited_ms >= NOT_SENT_MS),
-        (LineState.FAILED, facts.error != "" and not offline),
-        (LineState.OFFLINE, offline),
-        (LineState.NEEDS_YOU, facts.set_aside > 0 or facts.questioned > 0),
-        (LineState.PENDING, facts.pending > 0 or facts.last_success_ms is None),
-        (LineState.SYNCED, True),
-    )
-    return next(state for state, holds in states if holds)
-
-
-def is_offline(code: str) -> bool:
-    """Whether an exchange ended with this because there is no link: nothing is wrong then."""
-    return code in OFFLINE_ERRORS
-
-
-def sync_line(
-    store: Store,
-    now_ms: int,
-    *,
-    running: bool,
-    next_try_s: float | None,
-    steps: tuple[int, int] | None = None,
-) -> SyncLine:
-    with begin_read(store.engine) as connection:
-        values = membership.get_all(connection)
-        pending = _count(
-            connection, f"SELECT count(*) FROM (SELECT 1 FROM change INDEXED BY change_oldest WHERE {WAITING} LIMIT ?)",
-            (MOST_COUNTED + 1,),
-        )  # fmt: skip
-        oldest = connection.exec_driver_sql(
-            f"SELECT hlc FROM change INDEXED BY change_oldest WHERE {WAITING} ORDER BY hlc LIMIT 1"
-        ).scalar()
-        set_aside = _count(connection, "SELECT count(*) FROM change WHERE state <> 0")
-        questioned = _count(connection, _QUESTIONED)
-    facts = LineFacts(
-        pending,
-        None if oldest is None else int(oldest) >> 16,
-        values.get(membership.LAST_SUCCESS_MS),
-        values.get(membership.LAST_ATTEMPT_MS),
-        str(values.get(membership.LAST_ERROR, "") or ""),
-        set_aside,
-        questioned,
-        running,
-    )
-    said = NEEDS_YOU.get(facts.error, "")
-    if not said and questioned:
-        said = N_("news from the hub would hide many records; look at it")
-    elif not said and set_aside:
-        said = N_("the hub could not take some records")
-    return SyncLine(
-        decide(facts, now_ms),
-        facts.pending,
-        facts.oldest_ms,
-        facts.last_success_ms,
-        next_try_s,
-        facts.error,
-        said,
-        steps if running else None,
-    )
+QUESTIONED: Final = "SELECT count(*) FROM questioned WHERE verdict = 'open'"
+SET_ASIDE: Final = "SELECT count(*) FROM change WHERE state <> 0"
 
 
 # -- counts ------------------------------------------------------------------------------------------------------------
@@ -183,20 +37,26 @@ def sync_line(
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the navigation shows, of this centre's own. unread: answers that nobody has read. refused: what the hub could
-    not take. questioned: news that was put aside."""
+    """What the navigation shows, of this centre's own. unread: answers that nobody has read. asked: referrals about which a
+    doctor asks. refused: changes that the hub could not take. questioned: news that was put aside."""
 
     overdue: int
     unread: int
+    asked: int
     waiting: int
     conflicts: int
     refused: int
     questioned: int
 
     @property
+    def from_doctors(self) -> int:
+        """What doctors said that somebody has to look at."""
+        return self.unread + self.asked
+
+    @property
     def decisions(self) -> int:
-        """What a person has to decide."""
-        return self.conflicts + (1 if self.questioned else 0)
+        """What needs a person: to be decided, or to be looked at."""
+        return self.conflicts + self.refused + (1 if self.questioned else 0)
 
 
 def counts(store: Store, today: str) -> Counts:
@@ -210,16 +70,20 @@ def counts(store: Store, today: str) -> Counts:
                 (here,),
             )
         }
-        overdue = _count(
+        overdue = counted(
             connection,
             "SELECT count(*) FROM follow_up_work WHERE facility = ? AND done = 0 AND due <> '' AND due < ?",
             (here, today),
         )
-        refused = _count(connection, "SELECT count(*) FROM change WHERE state <> 0")
-        questioned = _count(connection, _QUESTIONED)
+        asked = counted(
+            connection, "SELECT count(*) FROM referral_work WHERE facility = ? AND asked IS NOT NULL", (here,)
+        )
+        refused = counted(connection, SET_ASIDE)
+        questioned = counted(connection, QUESTIONED)
     return Counts(
         overdue,
         sections.get(worklist.UNREAD, 0),
+        asked,
         sections.get(worklist.WAITING, 0),
         conflicts_open(store),
         refused,
@@ -227,7 +91,8 @@ def counts(store: Store, today: str) -> Counts:
     )
 
 
-def _count(connection: Connection, query: str, values: tuple[Any, ...] = ()) -> int:
+def counted(connection: Connection, query: str, values: tuple[Any, ...] = ()) -> int:
+    """The one number that a query finds."""
     return int(connection.exec_driver_sql(query, values).scalar() or 0)
 
 
@@ -237,7 +102,7 @@ def _count(connection: Connection, query: str, values: tuple[Any, ...] = ()) -> 
 @dataclass(frozen=True, slots=True)
 class Line:
     """One row of a list. who: the patient's own record as it is shown, empty where it has not arrived. view: what the
-    list is of, as it is shown. at_ms: when. status, urgency: of a referral."""
+    list is of, as it is shown. at_ms: when. status, urgency: of a referral. begins: a message's first words."""
 
     key: RecordKey
     patient: PatientId
@@ -253,6 +118,7 @@ class Line:
     due: str = ""
     referred: bool = False
     specialty: str = ""
+    begins: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +138,7 @@ def referrals(store: Store, number: int = 1) -> Page:
     """Answered and unread first, then those that wait, emergencies first and the longest waiting before others."""
     here = store.membership.facility
     with begin_read(store.engine) as connection:
-        total = _count(connection, "SELECT count(*) FROM referral_work WHERE facility = ?", (here,))
+        total = counted(connection, "SELECT count(*) FROM referral_work WHERE facility = ?", (here,))
         rows = connection.exec_driver_sql(
             "SELECT referral, patient, section, urgency, status, saved_ms, received_ms, answered_ms FROM referral_work"
             " WHERE facility = ? ORDER BY section, urgency, saved_ms, referral LIMIT ? OFFSET ?",
@@ -325,11 +191,45 @@ def alarms(store: Store, now_ms: int) -> list[Line]:
     ]
 
 
+def questions(store: Store) -> list[Line]:
+    """Referrals about which a doctor asks what nobody has answered, each with the message; emergencies first."""
+    with begin_read(store.engine) as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT referral, patient, urgency, saved_ms, asked FROM referral_work WHERE facility = ? AND asked IS NOT NULL"
+            " ORDER BY urgency, saved_ms, referral LIMIT ?",
+            (store.membership.facility, PAGE_ROWS),
+        ).fetchall()
+    messages = _views(store, [RecordKey("message", RecordId(row[4])) for row in rows])
+    who = _patients(store, [PatientId(row[1]) for row in rows])
+    lines = []
+    for name, patient, urgency, saved_ms, asked in rows:
+        kept = messages.get(RecordKey("message", RecordId(asked)))
+        lines.append(
+            Line(
+                RecordKey(worklist.REFERRAL, RecordId(name)),
+                PatientId(patient),
+                who.get(PatientId(patient), {}),
+                {},
+                at_ms=when_ms(kept) if kept is not None else None,
+                urgency=urgency,
+                saved_ms=saved_ms,
+                begins=first_words(kept.record.view().get("text")) if kept is not None else "",
+            )
+        )
+    return lines
+
+
+def first_words(text: Value) -> str:
+    """Of what somebody wrote, as much as one line takes."""
+    said = " ".join(text.split()) if isinstance(text, str) else ""
+    return said if len(said) <= FIRST_CHARS else said[: FIRST_CHARS - 1].rstrip() + "…"
+
+
 def follow_ups(store: Store, until: str, number: int = 1) -> Page:
     """Those that are not done and due up to this day (``YYYY-MM-DD``), the longest overdue first."""
     condition, here = "facility = ? AND done = 0 AND due <> '' AND due <= ?", store.membership.facility
     with begin_read(store.engine) as connection:
-        total = _count(connection, f"SELECT count(*) FROM follow_up_work WHERE {condition}", (here, until))
+        total = counted(connection, f"SELECT count(*) FROM follow_up_work WHERE {condition}", (here, until))
         rows = connection.exec_driver_sql(
             f"SELECT follow_up, patient, due FROM follow_up_work WHERE {condition} ORDER BY due, follow_up"
             " LIMIT ? OFFSET ?",
@@ -362,7 +262,7 @@ def visits(store: Store, from_ms: int, until_ms: int, number: int = 1) -> Page:
     with begin_read(store.engine) as connection:
         condition = "kind = 'case' AND at_ms >= ? AND at_ms < ? AND NOT hidden AND facility = ?"
         asked = (from_ms, until_ms, store.membership.facility)
-        total = _count(connection, f"SELECT count(*) FROM record WHERE {condition}", asked)
+        total = counted(connection, f"SELECT count(*) FROM record WHERE {condition}", asked)
         rows = connection.exec_driver_sql(
             f"SELECT record, patient, at_ms FROM record WHERE {condition} ORDER BY at_ms DESC, record LIMIT ? OFFSET ?",
             (*asked, PAGE_ROWS, (number - 1) * PAGE_ROWS),

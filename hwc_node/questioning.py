@@ -19,6 +19,7 @@ from hwc_node import erasing, ledger, membership, migrations
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.ledger import Arrived
 from hwc_node.store import Store
+from hwc_node.tables import ORIGINS
 from sync_protocol import change as changes
 from sync_protocol.change import ChangeId
 from sync_protocol.feed_page import Position
@@ -79,7 +80,7 @@ def put_aside(connection: Connection, aside: Sequence[Arrived], now_ms: int) -> 
                     one.position,
                     one.held.change.raw,
                     one.held.receipt_ms,
-                    ledger.ORIGINS.index(one.held.origin),
+                    ORIGINS.index(one.held.origin),
                     one.tag,
                     now_ms,
                     OPEN,
@@ -100,7 +101,7 @@ def questioned(store: Store) -> Questioned:
             "SELECT raw, origin, receipt_ms, at_ms FROM questioned WHERE verdict = ? ORDER BY position", (OPEN,)
         ).fetchall()
         refused = connection.exec_driver_sql("SELECT count(*) FROM questioned WHERE verdict = ?", (REFUSED,)).scalar()
-    held = [Held(changes.parse(raw), receipt_ms, ledger.ORIGINS[origin]) for raw, origin, receipt_ms, _ in rows]
+    held = [Held(changes.parse(raw), receipt_ms, ORIGINS[origin]) for raw, origin, receipt_ms, _ in rows]
     since_ms = min((row[3] for row in rows), default=None)
     return Questioned(len(rows), len(erasing.orders(held)), since_ms, int(refused or 0))
 
@@ -112,7 +113,7 @@ def accept(store: Store, now_ms: int) -> int:
             "SELECT position, raw, receipt_ms, origin, tag FROM questioned ORDER BY position"
         ).fetchall()
         arrived = [
-            Arrived(Held(changes.parse(raw), receipt_ms, ledger.ORIGINS[origin]), Position(position), tag)
+            Arrived(Held(changes.parse(raw), receipt_ms, ORIGINS[origin]), Position(position), tag)
             for position, raw, receipt_ms, origin, tag in rows
         ]
         ledger.keep(connection, ledger.load(connection, {one.held.change.key for one in arrived}), arrived)

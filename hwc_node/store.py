@@ -23,6 +23,7 @@ from hwc_node.config import NodeConfig
 from hwc_node.engine import begin_read, begin_write, open_engine
 from hwc_node.ledger import Arrived
 from hwc_node.membership import Membership
+from hwc_node.tables import ORIGINS
 from sync_protocol import change as changes
 from sync_protocol import hlc, merge, replica
 from sync_protocol.canonical import Value
@@ -371,7 +372,7 @@ def _kept_change(row: Any) -> KeptChange:
         sync = SyncState.HELD
     else:
         sync = SyncState.SENT if sent_count else SyncState.SAVED
-    found = Held(changes.parse(raw), receipt_ms, ledger.ORIGINS[origin])
+    found = Held(changes.parse(raw), receipt_ms, ORIGINS[origin])
     return KeptChange(found, position, sync, reason or "", sent_ms)
 
 

@@ -11,8 +11,12 @@ from sqlalchemy import Column, Index, LargeBinary, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
+from sync_protocol.schema import Writer
+
 WAITING = "position IS NULL AND state = 0"
 """What has no position on the feed and is not set aside: pending, be it in a live envelope or not."""
+ORIGINS = (Writer.CENTRE, Writer.DOCTOR, Writer.HUB)
+"""A column holds the number of its writer, the same that a voucher carries."""
 
 
 def _bytes(*, nullable: bool = False, primary: bool = False) -> Column[bytes]:
@@ -146,13 +150,16 @@ class ReferralWorkRow(NodeRow, table=True):
 
     urgency: 0 emergency, 1 urgent, 2 routine. status: `referral.Status`, but for whether it was sent. facility: that
     referred. answered_ms: of the answer that counts; first_answered_ms: of the first. outcome: what became of the patient,
-    one of the choices of a case, `worklist.IN_WORDS`, or empty.
+    one of the choices of a case, `worklist.IN_WORDS`, or empty. asked: the doctor's message that nobody has answered.
     """
 
     __tablename__ = "referral_work"
     __table_args__ = (
         Index("referral_work_order", "facility", "section", "urgency", "saved_ms", "referral"),
         Index("referral_work_patient", "patient"),
+        Index(
+            "referral_work_asked", "facility", "urgency", "saved_ms", "referral", sqlite_where=text("asked IS NOT NULL")
+        ),
         {"sqlite_with_rowid": False},
     )
     referral: bytes = Field(sa_column=_bytes(primary=True))
@@ -167,6 +174,7 @@ class ReferralWorkRow(NodeRow, table=True):
     facility: str
     first_answered_ms: int | None
     outcome: str
+    asked: bytes | None = Field(sa_column=_bytes(nullable=True))
 
 
 class PatientWorkRow(NodeRow, table=True):

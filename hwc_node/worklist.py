@@ -15,10 +15,11 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from hwc_node.tables import ORIGINS
 from sync_protocol import change as changes
 from sync_protocol import exports, merge, referral, schema
 from sync_protocol.canonical import Value
-from sync_protocol.change import PatientId, RecordKey
+from sync_protocol.change import PatientId, RecordId, RecordKey
 from sync_protocol.merge import Held, Record
 from sync_protocol.referral import Progress, Status
 
@@ -26,7 +27,7 @@ REFERRAL: Final = "referral"
 FOLLOW_UP: Final = "follow_up"
 CASE: Final = "case"
 PATIENT: Final = "patient"
-MATTERING: Final = frozenset({REFERRAL, FOLLOW_UP, "claim", "reply", "acknowledgement"})
+MATTERING: Final = frozenset({REFERRAL, FOLLOW_UP, "claim", "reply", "acknowledgement", "message"})
 """The kinds whose changes move a row."""
 IN_WORDS: Final = "in_words"
 """What became of the patient, where an acknowledgement tells it and the case has none of its choices."""
@@ -94,13 +95,14 @@ def _records(connection: Connection, patients: Sequence[PatientId], kinds: str) 
     """Of these patients. kinds: as SQL lists them."""
     marks = ",".join("?" * len(patients))
     found = connection.exec_driver_sql(
-        f"SELECT raw, receipt_ms FROM change INDEXED BY change_patient WHERE patient IN ({marks}) AND kind IN ({kinds})",
+        "SELECT raw, receipt_ms, origin FROM change INDEXED BY change_patient"
+        f" WHERE patient IN ({marks}) AND kind IN ({kinds})",
         tuple(patients),
     )
     of_key: dict[RecordKey, list[Held]] = {}
-    for raw, receipt_ms in found:
+    for raw, receipt_ms, origin in found:
         change = changes.parse(raw)
-        of_key.setdefault(change.key, []).append(Held(change, receipt_ms))
+        of_key.setdefault(change.key, []).append(Held(change, receipt_ms, ORIGINS[origin]))
     return [merge.fold(key, held) for key, held in of_key.items()]
 
 
@@ -120,7 +122,8 @@ def _referral_rows(records: Sequence[Record]) -> list[Row]:
             if one.key.kind == REFERRAL and merge.is_visible(one):
                 others = [other for other in beside if other is not one]
                 progress = referral.progress(one, others, sent=False)
-                rows.append(_referral_row(one, patient, progress, _outcome(one, others)))
+                asked = referral.unanswered(one, others) if _SECTIONS[progress.status] != FINISHED else None
+                rows.append(_referral_row(one, patient, progress, _outcome(one, others), asked))
     return rows
 
 
@@ -137,7 +140,7 @@ def _outcome(one: Record, others: Sequence[Record]) -> str:
     return IN_WORDS if any(view.get("referral") == name and view.get("outcome") for view in told) else ""
 
 
-def _referral_row(one: Record, patient: PatientId, now: Progress, outcome: str) -> Row:
+def _referral_row(one: Record, patient: PatientId, now: Progress, outcome: str, asked: RecordId | None) -> Row:
     view = one.view()
     urgency = referral.urgency_rank(view.get("urgency"))
     specialty = view.get("specialty")
@@ -155,6 +158,7 @@ def _referral_row(one: Record, patient: PatientId, now: Progress, outcome: str) 
         exports.facility_of(one),
         now.first_answered_ms,
         outcome,
+        asked,
     )
 
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from sync_protocol.change import PersonId, RecordId
 from sync_protocol.merge import Held, Record, first_change, is_visible
-from sync_protocol.schema import URGENCIES
+from sync_protocol.schema import URGENCIES, Writer
+
+HEARD_WITHIN_MS: Final = 10_000
+"""How long before a message's receipt the hub's time may have been told that came in one answer with the message."""
 
 
 class Status(str, Enum):
@@ -112,3 +116,32 @@ def urgency_rank(urgency: object) -> int:
     """0 for an emergency, 1 urgent, 2 routine; what is unknown ranks as urgent, so that a person looks at it."""
     order = list(reversed(URGENCIES))
     return order.index(urgency) if isinstance(urgency, str) and urgency in order else 1
+
+
+# -- what a doctor asks ------------------------------------------------------------------------------------------------
+
+
+def unanswered(referral: Record, others: Sequence[Record]) -> RecordId | None:
+    """The doctor's message about it to which no centre has said anything, the latest of several; None without one.
+
+    ``others``: the patient's records. Said is what a centre wrote later, having heard it (PROTOCOL.md §5).
+    """
+    name = referral.key.record
+    about = [
+        one
+        for one in others
+        if one.key.kind in ("message", "acknowledgement")
+        and (shown := one.shown("referral")) is not None
+        and shown.value == name
+        and is_visible(one)
+    ]
+    said = [held for one in about for held in one.changes.values() if held.origin is Writer.CENTRE]
+    asked = [one for one in about if one.key.kind == "message" and first_change(one).origin is Writer.DOCTOR]
+    waiting = _latest([one for one in asked if not any(_heard(held, first_change(one)) for held in said)])
+    return waiting[0].key.record if waiting else None
+
+
+def _heard(said: Held, asked: Held) -> bool:
+    """Whether it was said after the message, by somebody who could read it: one who is offline answers nothing new."""
+    asked_ms = asked.receipt_ms if asked.receipt_ms is not None else asked.change.after
+    return said.order > asked.order and said.change.after + HEARD_WITHIN_MS >= asked_ms

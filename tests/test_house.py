@@ -81,6 +81,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "finding": 77,
         "server_certificate": 77,
         "overview": 81,
+        "line": 82,
         "visiting": 81,
         "drafts": 72,
         "reporting": 82,
@@ -168,7 +169,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
 _NODE_SQL: Final = frozenset(
     f"hwc_node.{room}"
     for room in "tables engine migrations ledger membership store outbox erasing questioning inbox standing courier"
-    " checkup finding overview drafts reporting worklist lexicon".split()
+    " checkup finding overview line drafts reporting worklist lexicon".split()
 )
 _HUB_SQL: Final = frozenset({"hub_server.tables", "hub_server.database", "hub_server.migrations"})
 _EVERYWHERE: Final = frozenset({"sync_protocol.*", "hwc_node.*", "hub_server.*"})

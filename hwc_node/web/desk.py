@@ -21,6 +21,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from hwc_node import directory, drafts, overview
+from hwc_node import line as sync_line
 from hwc_node.clinic import Clinic
 from hwc_node.store import Store
 from hwc_node.visiting import Visiting
@@ -28,6 +29,7 @@ from hwc_node.web import addresses, faults, guards
 from hwc_node.web.premises import Premises
 from hwc_node.web.sessions import Session
 from sync_protocol.change import PatientId, RecordId
+from sync_protocol.directory import Contact
 from sync_protocol.documents import parse_id
 from sync_protocol.errors import HealthSyncError
 from sync_protocol.pages import language
@@ -103,7 +105,7 @@ class Desk:
             "nonce": self.request.state.nonce,
             "path": self.place,
             "own_facility": self.store.membership.facility,
-            "contact_of": lambda specialty: directory.duty_contact(self.store, specialty),
+            "contact_of": self.contact_of,
             "now_ms": now_ms,
             "errors": getattr(values.get("form"), "errors", {}),
             "counts": overview.counts(self.store, self.today.isoformat()),
@@ -115,12 +117,16 @@ class Desk:
 
     def part(self, template: str, **values: Any) -> Response:
         """A piece of a page, for a script that puts it in its place."""
-        return HTMLResponse(self.renderer.page(template, self.words, **values))
+        return HTMLResponse(self.renderer.page(template, self.words, contact_of=self.contact_of, **values))
 
-    def line(self, now_ms: int) -> overview.SyncLine:
+    def contact_of(self, specialty: str) -> Contact | None:
+        """Whom to call about a referral of this specialty."""
+        return directory.duty_contact(self.store, specialty)
+
+    def line(self, now_ms: int) -> sync_line.SyncLine:
         """Where this computer stands with the hub."""
         syncing = self.premises.syncing
-        return overview.sync_line(
+        return sync_line.sync_line(
             self.store,
             now_ms,
             running=syncing is not None and syncing.running,

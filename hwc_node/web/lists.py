@@ -54,6 +54,7 @@ def referrals(desk: AtWork) -> Response:
         "referrals",
         found=overview.referrals(desk.store, page_number(desk)),
         alarms=overview.alarms(desk.store, desk.now_ms),
+        asked=overview.questions(desk.store),
     )
 
 
@@ -187,10 +188,10 @@ def _joined(one: Conflict) -> Value:
 @router.get("/sync/line")
 def sync_line(desk: Watching) -> Response:
     """Nothing where it says what the page has already: nobody is told the same twice, and a slow link carries less."""
-    line = desk.line(desk.now_ms)
-    if desk.request.query_params.get("seen") == line.token:
+    line, asked = desk.line(desk.now_ms), desk.request.query_params
+    if asked.get("seen") == line.token:
         return Response(status_code=204)
-    return desk.part("sync_line", line=line)
+    return desk.part("sync_line", line=line, alarm_anew=asked.get("alarm", "") != line.alarm_token)
 
 
 @router.get("/sync")

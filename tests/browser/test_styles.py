@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from hwc_node.overview import LineState
+from hwc_node.line import LineState
 from sync_protocol.pages import assets
 from sync_protocol.pages.language import words_of
 from sync_protocol.pages.rendering import Renderer

@@ -378,6 +378,7 @@ def test_an_upgrade_counts_what_was_here_before(home: Home) -> None:
             connection.exec_driver_sql("DROP TABLE patient_work")
             connection.exec_driver_sql("DROP TABLE word")
             connection.exec_driver_sql("DROP INDEX change_oldest")
+            connection.exec_driver_sql("DROP INDEX referral_work_asked")
             for index, table, columns in (
                 ("referral_work_order", "referral_work", "section, urgency, saved_ms, referral"),
                 ("follow_up_work_due", "follow_up_work", "done, due, follow_up"),
@@ -385,7 +386,7 @@ def test_an_upgrade_counts_what_was_here_before(home: Home) -> None:
                 connection.exec_driver_sql(f"DROP INDEX {index}")
                 connection.exec_driver_sql(f"CREATE INDEX {index} ON {table} ({columns})")
                 connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN facility")
-            for column in ("specialty", "first_answered_ms", "outcome"):
+            for column in ("specialty", "first_answered_ms", "outcome", "asked"):
                 connection.exec_driver_sql(f"ALTER TABLE referral_work DROP COLUMN {column}")
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0009'")
     with home.open() as store:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from hwc_node import line as sync_line
 from hwc_node import membership, overview, questioning
 from hwc_node.engine import begin_write
-from hwc_node.overview import LineFacts, LineState
+from hwc_node.line import LineFacts, LineState
 from sync_protocol import exports
 from sync_protocol.change import PatientId, RecordKey
 from sync_protocol.documents import id_text
@@ -59,7 +60,7 @@ def window(centre: Centre) -> CentreWindow:
     ],
 )
 def test_the_line_is_decided_by_precedence(facts: LineFacts, state: LineState) -> None:
-    assert overview.decide(facts, NOW_MS) is state
+    assert sync_line.decide(facts, NOW_MS) is state
 
 
 @dataclass

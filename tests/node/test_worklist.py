@@ -15,13 +15,14 @@ from hwc_node.store import Store
 from sync_protocol import merge, referral
 from sync_protocol.change import PatientId
 from sync_protocol.merge import Record
+from sync_protocol.schema import Writer
 from tests.node.enrolled_home import NOW_MS, PERSON, arrive, fresh_id, give_positions, make_home, write
 
 URGENCIES = ("emergency", "urgent", "routine", "odd")
 steps = st.lists(
     st.tuples(
         st.sampled_from(["referral", "urgency", "claim", "release", "reply", "seen", "outcome", "withdrawn", "hidden",
-                         "follow_up", "done", "received", "ended"]),
+                         "follow_up", "done", "received", "ended", "asked", "said"]),
         st.integers(0, 2),
         st.sampled_from(URGENCIES),
     ),
@@ -57,8 +58,9 @@ def wanted(store: Store, patient: bytes) -> tuple[set[tuple[object, ...]], set[t
             rank = {"emergency": 0, "urgent": 1, "routine": 2}.get(str(view.get("urgency")), 1)
             times = (now.saved_ms, now.received_ms, now.answered_ms)
             specialty = view.get("specialty", "")
+            asked = referral.unanswered(one, [other for other in records if other is not one]) if section < 3 else None
             told = (one.key.record, patient, section, rank, now.status.value, *times, specialty)
-            referrals.add((*told, "HWC000001", now.first_answered_ms, became(one, records)))
+            referrals.add((*told, "HWC000001", now.first_answered_ms, became(one, records), asked))
         if one.key.kind == "follow_up":
             due.add((one.key.record, patient, view.get("due", ""), int(view.get("done") is True), "HWC000001"))
     return referrals, due
@@ -101,6 +103,11 @@ def test_the_rows_are_what_the_records_say(store: Store, given_steps: list[tuple
         elif what == "reply":
             reply = arrive(store, "reply", about | {"mode": "text"}, position, patient=patient, now_ms=now_ms)
             latest[names[which]] = reply.record
+        elif what == "asked":
+            arrive(store, "message", about | {"text": "Pulse?"}, position, patient=patient, now_ms=now_ms,
+                   origin=Writer.DOCTOR)  # fmt: skip
+        elif what == "said":
+            write(store, PERSON, "message", about | {"text": "72"}, patient=patient, now_ms=now_ms)
         elif what in ("seen", "outcome"):
             said: dict[str, object] = {"seen": True} if what == "seen" else {"outcome": "well"}
             if names[which] in latest:

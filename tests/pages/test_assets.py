@@ -22,7 +22,7 @@ from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
 
 import build_assets
 from build_assets import CannotBuild, Package
-from hwc_node.overview import LineState
+from hwc_node.line import LineState
 from sync_protocol.pages import assets
 
 FIRST_LOAD_BYTES: Final = 60_000  # of the 120 KB of the home page's first load: styles and scripts, compressed

@@ -1,4 +1,4 @@
-"""What waits for somebody: referrals by where they stand, and follow-ups by the day they are due. Step 0012 fills both."""
+"""What waits for somebody: referrals by where they stand, and follow-ups by the day they are due. Step 0013 fills both."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What a month's report counts by: a referral's specialty, a patient's sex and day of birth; and what it counts, in one
-index that has all of it."""
+index that has all of it. Step 0013 fills in the specialties."""
 
 from __future__ import annotations
 

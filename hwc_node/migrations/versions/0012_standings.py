@@ -1,20 +1,14 @@
 """Where referrals stand is told anew: an answer that came after the one that was read is unread. Rows say whose they are,
-when the first answer came, and what became of the patient."""
+when the first answer came, and what became of the patient. Step 0013 fills them in."""
 
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import Connection
-
-from hwc_node import worklist
-from sync_protocol.change import PatientId
 
 revision = "0012"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
-
-PATIENTS_A_READ = 500
 
 _STEPS = (
     "ALTER TABLE referral_work ADD COLUMN facility TEXT NOT NULL DEFAULT ''",
@@ -31,20 +25,6 @@ _STEPS = (
 def upgrade() -> None:
     for statement in _STEPS:
         op.execute(statement)
-    connection, last = op.get_bind(), b""
-    while patients := _next(connection, last):
-        last = patients[-1]
-        worklist.refresh(connection, patients)
-
-
-def _next(connection: Connection, last: bytes) -> list[PatientId]:
-    """Patients with something that waits, some at a time."""
-    rows = connection.exec_driver_sql(
-        "SELECT DISTINCT patient FROM change WHERE patient > ? AND kind IN ('referral', 'follow_up')"
-        " ORDER BY patient LIMIT ?",
-        (last, PATIENTS_A_READ),
-    ).fetchall()
-    return [PatientId(patient) for (patient,) in rows]
 
 
 def downgrade() -> None:
