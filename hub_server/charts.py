@@ -219,6 +219,17 @@ def chart(connection: Connection, store: Store, name: RecordId, *, hold: bool = 
     return _open(connection, store, [found])[0]
 
 
+def standing_reply(connection: Connection, store: Store, name: RecordId) -> Record | None:
+    """The reply that counts; None where there is none. Nobody answers until the commit. What is opened is shown to nobody.
+
+    Raises InvalidValue (``E_NO_SUCH_REFERRAL``).
+    """
+    row = find_queued(connection, name)
+    connection.execute("SELECT 1 FROM patient WHERE patient = %s FOR SHARE", (row.patient,))
+    row = find_queued(connection, name)
+    return _open(connection, store, [row])[0].reply if row.answered_ms is not None else None
+
+
 def read_charts(store: Store, rows: Sequence[Queued], actor: str, now_ms: int) -> Iterator[Chart]:
     """The charts of these rows, noted as read by ``actor``, some at a time."""
     for at in range(0, len(rows), CHARTS_A_READ):

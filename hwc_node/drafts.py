@@ -11,16 +11,29 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from sqlalchemy import Connection
 
 from hwc_node.engine import begin_read, begin_write
 from hwc_node.store import Store
 from sync_protocol.change import PatientId, PersonId
-from sync_protocol.errors import TooLarge
+from sync_protocol.documents import parse_id
+from sync_protocol.errors import InvalidValue, TooLarge
 
 MAX_DRAFT_BYTES: Final = 64 * 1024  # all texts of a visit at their longest
 MAX_DRAFTS: Final = 40  # of one person: then the oldest goes
 KEPT_MS: Final = 14 * 86_400_000  # a fortnight: who has not come back to it by then begins anew
 MAX_PLACE_CHARS: Final = 200
+MADE: Final[Mapping[str, str]] = {
+    "case": "case",
+    "vitals": "vitals",
+    "follow_up": "follow_up",
+    "patient": "patient",
+    "consent": "consent",
+    "referral": "referral",
+    "correction": "vitals",
+    "message_id": "message",
+}
+"""A form's field that holds the id of a record that the form makes → the record's kind."""
 
 Fields = Mapping[str, Sequence[str]]
 _FIELDS: Final = msgspec.msgpack.Decoder(dict[str, list[str]])
@@ -38,12 +51,17 @@ class Draft:
 
 def keep(
     store: Store, person: PersonId, place: str, fields: Fields, now_ms: int, patient: PatientId | None = None
-) -> None:
-    """Keep what the form says now in the place of what it said before. Raises TooLarge (``E_DRAFT_TOO_LARGE``)."""
+) -> bool:
+    """Keep what the form says now in the place of what it said before; False for a form that was saved meanwhile.
+
+    Raises TooLarge (``E_DRAFT_TOO_LARGE``).
+    """
     raw = msgspec.msgpack.encode({name: list(values) for name, values in fields.items()})
     if len(raw) > MAX_DRAFT_BYTES or len(place) > MAX_PLACE_CHARS:
         raise TooLarge("This entry is too long to be kept before it is saved.", code="E_DRAFT_TOO_LARGE")
     with begin_write(store.engine) as connection:
+        if _is_saved(connection, fields):
+            return False
         connection.exec_driver_sql(
             "INSERT INTO draft (person, place, patient, fields, at_ms) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (person, place) DO UPDATE SET patient = excluded.patient, fields = excluded.fields,"
@@ -56,6 +74,26 @@ def keep(
             " (SELECT place FROM draft WHERE person = ? ORDER BY at_ms DESC, place LIMIT ?)",
             (person, person, MAX_DRAFTS),
         )
+    return True
+
+
+def is_saved(store: Store, fields: Fields) -> bool:
+    """Whether a record that this form makes is there already: a draft of it would bring back what was saved."""
+    with begin_read(store.engine) as connection:
+        return _is_saved(connection, fields)
+
+
+def _is_saved(connection: Connection, fields: Fields) -> bool:
+    for field, kind in MADE.items():
+        for text in fields.get(field, ())[:1]:
+            try:
+                name = parse_id(text)
+            except InvalidValue:
+                continue
+            query = "SELECT 1 FROM record WHERE kind = ? AND record = ?"
+            if connection.exec_driver_sql(query, (kind, name)).first() is not None:
+                return True
+    return False
 
 
 def find(store: Store, person: PersonId, place: str) -> Draft | None:

@@ -1,7 +1,7 @@
 """The doctor's verbs: claim, give back, hand over, ask, reply, and resolving a conflict. (Queue and charts: `charts`.)
 
     claiming    who has a referral: claim, release, hand_over; ask
-    replying    parse_answer, reply, corrections, what is in their way; the drugs' rules
+    replying    parse_answer, reply, corrections, keep_draft, what is in their way; the drugs' rules
     settling    resolve, conflicts_of
     writing     what they share: who may, the transaction, the centre's directory
 
@@ -18,6 +18,7 @@ from hub_server.consults.replying import (
     LinesRefused,
     has_answered,
     in_the_way,
+    keep_draft,
     parse_answer,
     reply,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "has_answered",
     "in_the_way",
     "keep_claim",
+    "keep_draft",
     "may_take",
     "parse_answer",
     "release",

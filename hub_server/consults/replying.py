@@ -17,7 +17,7 @@ from hub_server import charts, claim_locks, drafts, people
 from hub_server.charts import Chart
 from hub_server.claim_locks import DEFAULT_LAPSE_MS
 from hub_server.consults.claiming import already_answered, claiming, open_claims, require_free
-from hub_server.consults.writing import Done, introduce, write
+from hub_server.consults.writing import Done, introduce, seen_row, write
 from hub_server.people import Person
 from hub_server.store import Entry, Store
 from sync_protocol import canonical, documents, schema, telemedicine
@@ -133,6 +133,32 @@ def reply(
         changes = write(connection, store, before, entries, doctor, "reply", now_ms)
     verdict = "corrected" if correction else "answered"
     return Done(verdict, name, entries[-1].key.record, before.facility, changes, dict(_seen(before)))
+
+
+def keep_draft(
+    store: Store,
+    doctor: Person,
+    name: RecordId,
+    fields: drafts.Fields,
+    now_ms: int,
+    nonce: bytes,
+    *,
+    corrects: RecordId | None,
+    by_itself: bool,
+) -> bool:
+    """Keep what is typed into a reply; False, and nothing is kept, where a page sent by itself what its doctor has signed.
+
+    Such a draft was typed before the answer that it comes after, and would stand in the form of its correction. corrects:
+    the reply that it is to correct, None for a first answer. Raises what `seen_row` and `drafts.keep` raise.
+    """
+    with store.database.transaction() as connection:
+        seen_row(connection, doctor, name, now_ms)
+        if by_itself:
+            stands = charts.standing_reply(connection, store, name)
+            if stands is not None and stands.key.record != corrects and charts.author(stands) == doctor.id:
+                return False
+        drafts.keep(store, connection, doctor.id, name, fields, now_ms, nonce)
+        return True
 
 
 def _claiming(

@@ -215,18 +215,21 @@ def _correction(form: Form) -> Correction | None:
     return Correction(RecordId(record_in(form.value("corrects"))), reason)
 
 
-def _keep(desk: Desk, name: RecordId, form: Form) -> None:
-    nonce = desk.randomness()[:NONCE_BYTES]
-    with desk.store.database.transaction() as connection:
-        consults.seen_row(connection, desk.person, name, desk.now_ms)
-        drafts.keep(desk.store, connection, desk.person.id, name, answering.kept_of(form), desk.now_ms, nonce)
+def _keep(desk: Desk, name: RecordId, form: Form, *, by_itself: bool = False) -> bool:
+    corrects = RecordId(record_in(form.value("corrects"))) if form.value("corrects") else None
+    nonce, fields = desk.randomness()[:NONCE_BYTES], answering.kept_of(form)
+    kept = consults.keep_draft(
+        desk.store, desk.person, name, fields, desk.now_ms, nonce, corrects=corrects, by_itself=by_itself
+    )
     consults.keep_claim(desk.store, desk.person, name, desk.now_ms)
+    return kept
 
 
 @router.post("/cases/{name}/draft")
 def keep_draft(desk: Doctor, name: str, form: Posted) -> Response:
     """What is typed, kept while it is typed."""
-    _keep(desk, record_in(name), form)
+    if not _keep(desk, record_in(name), form, by_itself=True):
+        return Response(status_code=204)
     return desk.page("draft_kept", draft=Draft({}, desk.now_ms))
 
 

@@ -91,10 +91,10 @@ def _alive() -> Response:
 
 
 def _to_the_lock_screen(request: Request, _error: Exception) -> Response:
-    """And back again to the page, if it is one that is asked for (GET)."""
+    """And back again to the page."""
+    response: Response = RedirectResponse(LOCK_SCREEN, 303)
     if request.headers.get("hx-request"):
-        return Response(status_code=204, headers={"hx-redirect": LOCK_SCREEN})
-    response = RedirectResponse(LOCK_SCREEN, 303)
+        response = Response(status_code=204, headers={"hx-redirect": LOCK_SCREEN})
     unlocking.remember_way_back(response, request)
     return response
 

@@ -148,6 +148,9 @@ class Desk:
     def begun(self, fresh: Callable[[], Form]) -> Form:
         """The form as this person left it; a fresh one where they have not begun it."""
         draft = drafts.find(self.store, self.session.person, self.entry)
+        if draft is not None and drafts.is_saved(self.store, draft.fields):
+            self.drop_draft()
+            draft = None
         return Form(dict(draft.fields)) if draft is not None else fresh()
 
     def saved(self, form: Form, action: Callable[[], object]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -23,8 +24,12 @@ Sent = Annotated[Form, Depends(guards.form_of)]
 
 
 def remember_way_back(response: Response, request: Request) -> None:
-    """Where to go on after unlocking. Paths hold ids, never anything of a patient."""
-    path = str(request.url.path)
+    """Where to go on after unlocking: the page that was asked for, or that asked for something by itself.
+
+    Paths hold ids, never anything of a patient; that it is one of our pages is looked at when it is used (`_back`).
+    """
+    asked_by_itself = request.headers.get("hx-current-url", "")
+    path = urlsplit(asked_by_itself).path if asked_by_itself else str(request.url.path)
     if len(path) <= guards.MAX_PATH_CHARS and path not in (HOME, LOCK_SCREEN, "/lock"):
         response.set_cookie(BACK_COOKIE, path, max_age=BACK_S, httponly=True, samesite="strict")
 

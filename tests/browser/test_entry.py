@@ -67,16 +67,63 @@ def test_an_entry_under_way_survives_a_reload_and_a_lock(stage: Stage, opening: 
     page.reload()
     expect(page.get_by_label("Complaints")).to_have_value("fever")
     page.get_by_label("History").fill("since yesterday")
-    page.keyboard.press("Tab")
     page.get_by_role("button", name="Lock").click()
     page.get_by_label("Passphrase").wait_for()
     centre.unlock(stage.node_url, CHO)
     page.goto(stage.node_url)
     page.get_by_role("link", name=re.compile("go on")).first.click()
     expect(page.get_by_label("Complaints")).to_have_value("fever")
+    expect(page.get_by_label("History")).to_have_value("since yesterday")
     page.get_by_role("button", name="Save", exact=True).last.click()
     expect(page.locator("h1")).to_have_text("Geeta Bai")
     assert page.evaluate("Object.keys(localStorage).length") == 0
+
+
+def test_whatever_leads_away_from_an_entry_leaves_it_kept(stage: Stage, opening: Opening) -> None:
+    centre = opening()
+    page = centre.page
+    centre.unlock(stage.node_url, CHO)
+    patient = Walk(page, stage.node_url).register("Sunita Bai")
+    visit = f"{stage.node_url}{patient}/visit"
+    plan, written = page.get_by_label("Plan"), ""
+
+    def write(more: str) -> None:
+        nonlocal written
+        written += more
+        plan.press("End")
+        plan.press_sequentially(more)
+
+    page.goto(visit)
+    write("a link,")
+    page.get_by_role("link", name="Back to the patient").click()
+    page.get_by_role("button", name="New visit").click()
+    expect(plan).to_have_value(written)
+    write(" a button,")
+    page.get_by_role("button", name="हिन्दी").click()
+    expect(page.locator("html")).to_have_attribute("lang", "hi")
+    page.get_by_role("button", name="English").click()
+    expect(plan).to_have_value(written)
+    write(" the unlocking,")
+    page.request.post(f"{stage.node_url}/lock", form={"csrf": page.locator("[name=csrf]").first.input_value()})
+    page.evaluate("htmx.ajax('GET', '/sync/line', {swap: 'none'})")
+    page.get_by_label(CHO).check()
+    page.get_by_label("Passphrase").fill(PASSPHRASE)
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(visit)
+    expect(plan).to_have_value(written)
+    write(" a closed window.")
+    other = page.context.new_page()
+    page.close()
+    for _ in range(20):
+        other.goto(visit)
+        if other.get_by_label("Plan").input_value() == written:
+            break
+        other.wait_for_timeout(100)
+    expect(other.get_by_label("Plan")).to_have_value(written)
+    other.get_by_role("button", name="Save", exact=True).last.click()
+    expect(other.get_by_text(f"Plan: {written}")).to_be_visible()
+    other.goto(visit)
+    expect(other.get_by_label("Plan")).to_have_value("")
 
 
 def test_two_who_wrote_unseen_by_each_other_and_one_who_decides(stage: Stage, opening: Opening) -> None:

@@ -306,6 +306,24 @@ def test_a_draft_is_gone_once_the_reply_is_signed(hub: PagedHub, node: BareNode,
     assert kept(hub) == before
 
 
+def test_what_was_typed_before_the_answer_and_comes_after_it_is_no_draft_of_its_correction(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node)
+    late = {**hidden(rao.get(f"/cases/{name}").text), "advice": "Half wri"}
+    assert sign(rao, name, ANSWER).status_code == 303
+    before = kept(hub)
+    assert rao.post(f"/cases/{name}/draft", late).status_code == 204
+    assert kept(hub) == before
+    assert "Fluids and rest.</textarea>" in rao.get(f"/cases/{name}").text
+    of_correction = {**hidden(rao.get(f"/cases/{name}").text), "advice": "Rest a week."}
+    assert rao.post(f"/cases/{name}/draft", of_correction).status_code == 200
+    assert "Rest a week.</textarea>" in rao.get(f"/cases/{name}").text
+    assert sign(rao, name, ANSWER | {"advice": "Rest.", "correction_reason": "shorter"}).status_code == 303
+    assert rao.post(f"/cases/{name}/draft", of_correction).status_code == 204
+    assert kept(hub) == before
+
+
 def test_a_draft_that_is_too_long_is_refused_and_the_form_stays_as_it_is(
     hub: PagedHub, node: BareNode, rao: Window
 ) -> None:

@@ -181,6 +181,18 @@ def test_after_unlocking_one_is_where_one_was_and_nowhere_else(centre: Centre) -
     window.get("/referrals")
     answer = window.post("/unlock", {"name": PERSON_NAME, "passphrase": PASSPHRASE})
     assert answer.headers["location"] == "/referrals"
+    centre.clock.s += centre.home.config.lock_after_s + 1
+    page = f"/patients/{id_text(fresh_id())}/visit"
+    for at, back in (
+        (f"http://127.0.0.1{page}?all=1", page),
+        ("http://127.0.0.1/nothing", "/"),
+        ("//evil.example", "/"),
+    ):
+        polled = window.get("/sync/line", hx_request="true", hx_current_url=at)
+        assert polled.headers["hx-redirect"] == "/unlock"
+        answer = window.post("/unlock", {"name": PERSON_NAME, "passphrase": PASSPHRASE})
+        assert answer.headers["location"] == back
+        window.post("/lock", {"csrf": window.csrf})
     for odd in ("//evil.example/x", "/\\evil.example", "https://evil.example", "/a\nb"):
         fresh = centre.window()
         fresh.client.cookies.set("back", odd.replace("\n", "%0a"))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from hwc_node import drafts
+from hwc_node.engine import begin_write
 from sync_protocol import merge
 from sync_protocol.documents import id_text
-from tests.node.enrolled_home import NOW_MS, PERSON_NAME
+from tests.node.enrolled_home import NOW_MS, PERSON, PERSON_NAME
 from tests.node.paged_centre import SECOND_NAME, SECOND_PASSPHRASE, Centre, CentreWindow
 from tests.pages.window import field_value, hidden, words
 
@@ -175,6 +178,27 @@ def test_an_entry_begun_long_before_it_is_saved_is_of_when_it_was_begun(centre: 
     window.saved(f"{patient}/visit", {"complaints": "fever"})
     (case,) = centre.records("case")
     assert case.record.view()["at"] == NOW_MS
+
+
+def test_what_was_typed_before_a_visit_was_saved_and_comes_after_it_is_no_draft_of_the_next(
+    centre: Centre, window: CentreWindow
+) -> None:
+    patient = window.register()
+    typed = {**hidden(window.get(f"{patient}/visit").text), "complaints": "fever", "weight_kg": "50"}
+    assert window.post(f"{patient}/visit", typed).status_code == 303
+    assert window.post("/draft", typed).status_code == 204
+    assert drafts.of_person(centre.store, PERSON) == []
+    with begin_write(centre.store.engine) as connection:  # one that an older program kept
+        fields = msgspec.msgpack.encode({"case": [typed["case"]], "complaints": ["fever"]})
+        connection.exec_driver_sql(
+            "INSERT INTO draft VALUES (?, ?, NULL, ?, ?)", (PERSON, f"{patient}/visit", fields, 1)
+        )
+    page = window.get(f"{patient}/visit").text
+    assert field_value(page, "complaints") == ""
+    assert hidden(page)["case"] != typed["case"]
+    assert drafts.of_person(centre.store, PERSON) == []
+    window.visit(patient, complaints="cough")
+    assert len(centre.records("case")) == 2
 
 
 def test_somebody_elses_entry_is_not_shown(centre: Centre, window: CentreWindow) -> None:
