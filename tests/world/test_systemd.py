@@ -21,7 +21,7 @@ from typing import Final
 import pytest
 
 from tests.command_tree import find
-from tests.hub.conftest import throwaway_folder
+from tests.databases import throwaway_folder
 from tests.node.enrolled_home import PASSPHRASE, make_home
 
 ROOT: Final = Path(__file__).resolve().parents[2]
