@@ -19,6 +19,9 @@ from sync_protocol.documents import MAX_LINE_BYTES
 from sync_protocol.errors import OurFault
 
 PIECE_BYTES: Final = 256 * 1024
+MAX_VALUE_LINES: Final = (
+    300_000  # of one value over several lines: 28 bytes each, and what holds a line has five times that
+)
 PAUSE_S: Final = 0.05  # a writer that is silent for so long is waiting for its answer
 RESOURCE_TYPE: Final = b'"resourceType"'
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # what Windows' editors put in front
@@ -93,7 +96,8 @@ def lines(opened: BinaryIO, limit_bytes: int = MAX_LINE_BYTES) -> Iterator[Input
 def values(opened: BinaryIO, limit_bytes: int) -> Iterator[InputLine | Pause]:
     """JSON values: one a line, or the whole input as one over several lines. What a line holds decides.
 
-    A value over several lines has the number 1. Blank lines are left out.
+    A value over several lines has the number 1; one of more than MAX_VALUE_LINES is as one that is too long. Blank lines
+    are left out.
     """
     waiting: list[InputLine] = []
     one_a_line, too_long, size, end_bytes = False, False, 0, 0
@@ -113,7 +117,7 @@ def values(opened: BinaryIO, limit_bytes: int) -> Iterator[InputLine | Pause]:
             yield item
             continue
         size += len(item.raw or b"") + 1
-        too_long = too_long or item.raw is None or size > limit_bytes
+        too_long = too_long or item.raw is None or size > limit_bytes or len(waiting) >= MAX_VALUE_LINES
         if too_long:
             waiting.clear()
         else:

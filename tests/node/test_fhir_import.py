@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hwc_node import views
 from hwc_node.cli import reading
+from hwc_node.cli.reading import MAX_VALUE_LINES
 from hwc_node.fhir_import import FhirImport
 from hwc_node.line_import import ImportRules
 from hwc_node.store import Store
@@ -186,7 +187,7 @@ def test_our_own_document_comes_back_unchanged_and_that_of_another_facility_is_r
         ('{"resourceType":"Bundle","entry":[' + "{}," * 5_000 + "{}]}", "E_TOO_LARGE"),
         ('{"resourceType":"Patient",\n"x":"' + "y" * MAX_BYTES + '"}', "E_TOO_LARGE"),
         ('{"resourceType":"Patient","x":"' + "y" * MAX_BYTES + '"}', "E_TOO_LARGE"),
-        ('{\n"x":"' + "y\n" * (MAX_BYTES // 2) + '"}', "E_TOO_LARGE"),
+        ('{\n"x":"' + "y\n" * MAX_VALUE_LINES + '"}', "E_TOO_LARGE"),
     ],
 )
 def test_what_is_no_fhir_is_refused_with_a_code(home: Home, hwc: Runner, tmp_path: Path, text: str, code: str) -> None:
