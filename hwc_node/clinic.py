@@ -97,11 +97,13 @@ class Clinic:
 
     def referrals(self) -> Iterator[ReferralView]:
         """All referrals of this centre, with where they stand."""
+        here = self.store.membership.facility
         for kept in self.store.records(kind=REFERRAL):
-            yield self._view(kept)
+            if kept.facility == here:
+                yield self._view(kept)
 
     def referral(self, name: str) -> ReferralView:
-        """One referral. Raises InvalidValue (``E_NO_SUCH_RECORD``)."""
+        """One referral, also another centre's. Raises InvalidValue (``E_NO_SUCH_RECORD``)."""
         kept = self.store.record(RecordKey(REFERRAL, RecordId(documents.parse_id(name))))
         if kept is None:
             raise _no_such("referral", "'hwc referrals' lists them")

@@ -35,7 +35,7 @@ HIDDEN: Final = "SELECT patient FROM record WHERE +kind = 'patient' AND hidden A
 _SOUNDS: Final[WeakKeyDictionary[Store, lexicon.Sounds]] = WeakKeyDictionary()
 _LAST_VISITS: Final = (
     "SELECT patient, max(at_ms) FROM record INDEXED BY record_patient"
-    " WHERE at_ms IS NOT NULL AND patient IN ({}) GROUP BY patient"
+    " WHERE +kind = 'case' AND NOT hidden AND at_ms IS NOT NULL AND patient IN ({}) GROUP BY patient"
 )
 
 
@@ -51,7 +51,7 @@ class Near:
 class Found:
     """A patient as a list shows them. view: what is shown of their own record, empty where it has not arrived.
 
-    last_visit_ms: of the latest record that says when it happened.
+    last_visit_ms: of the latest visit that says when it was and was not entered in error, wherever it was; None for none.
     """
 
     patient: PatientId

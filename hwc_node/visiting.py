@@ -14,9 +14,11 @@ from typing import Final
 from hwc_node import edits
 from hwc_node.edits import Base
 from hwc_node.store import Store, Writing
+from sync_protocol import exports
 from sync_protocol.canonical import Value
 from sync_protocol.change import ID_BYTES, Change, ChangeId, PatientId, PersonId, RecordId, RecordKey
-from sync_protocol.errors import InvalidValue
+from sync_protocol.errors import InvalidValue, NotAllowed
+from sync_protocol.words import N_
 
 RANDOM_BYTES: Final = 10
 """What a fresh id needs."""
@@ -112,20 +114,34 @@ class Visiting:
         now_ms: int,
         outcome: str | None = None,
     ) -> list[Change]:
-        """The answer was read; with an outcome, the referral is closed."""
+        """The answer was read; with an outcome, the referral is closed. Raises NotAllowed (``E_OTHER_CENTRES``)."""
         writes: dict[str, Value] = {"referral": referral, "seen": True}
         if reply is not None:
             writes["reply"] = reply
         if outcome:
             writes["outcome"] = outcome
-        return self.save(patient, [Entry(RecordKey("acknowledgement", name), writes)], now_ms)
+        with self.store.writing(now_ms) as tx:
+            self._require_ours(tx, referral)
+            return self._save_in(tx, patient, [Entry(RecordKey("acknowledgement", name), writes)])
 
     def withdraw(self, patient: PatientId, referral: RecordId, reason: str, base: Base, now_ms: int) -> list[Change]:
-        """The referral is not needed any more. Raises InvalidValue where no reason is given."""
+        """The referral is not needed any more. Raises InvalidValue where no reason is given, NotAllowed
+        (``E_OTHER_CENTRES``)."""
         if not reason.strip():
             raise InvalidValue("A withdrawal says why.", field="reason", code="E_NO_REASON")
         writes: dict[str, Value] = {"withdrawn": {"withdrawn": True, "reason": reason}}
-        return self.save(patient, [Entry(RecordKey("referral", referral), writes, base)], now_ms)
+        with self.store.writing(now_ms) as tx:
+            self._require_ours(tx, referral)
+            return self._save_in(tx, patient, [Entry(RecordKey("referral", referral), writes, base)])
+
+    def _require_ours(self, tx: Writing, referral: RecordId) -> None:
+        """Whoever referred reads the answer and may withdraw: the centre that a patient comes to as well only looks on."""
+        record = tx.record(RecordKey("referral", referral))
+        if record is not None and exports.facility_of(record) != self.store.membership.facility:
+            raise NotAllowed(
+                N_("Another centre made this referral. It reads the answer there, and withdraws it there."),
+                code="E_OTHER_CENTRES",
+            )
 
     def follow_up_done(
         self,

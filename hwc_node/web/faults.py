@@ -58,6 +58,8 @@ def status_of(error: HealthSyncError) -> int:
         return 404
     if error.code == "E_TOO_LARGE":
         return 413
+    if error.code == "E_OTHER_CENTRES":
+        return 403
     for kind, status in ((InvalidValue, 422), (NeedsPerson, 409), (TheirBytes, 400), (OurFault, 503)):
         if isinstance(error, kind):
             return status

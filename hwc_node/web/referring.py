@@ -14,7 +14,7 @@ from hwc_node import overview
 from hwc_node.visiting import RANDOM_BYTES, fresh_id
 from hwc_node.web import patients
 from hwc_node.web.desk import AtWork, Desk, Posted, record_in
-from sync_protocol import merge
+from sync_protocol import exports, merge
 from sync_protocol.canonical import Value
 from sync_protocol.change import PatientId, RecordId
 from sync_protocol.documents import derived_id, id_text
@@ -112,6 +112,7 @@ def _referral(desk: Desk, name: str, form: Form, status: int = 200) -> Response:
         "referral",
         name=name,
         view=view,
+        facility=exports.facility_of(view.record),
         shown=view.record.view(),
         one=one,
         patient_id=id_text(view.record.patient),

@@ -140,6 +140,36 @@ def only_change(store: Store, name: bytes) -> ChangeId:
     return kept.kept[0].held.change.id
 
 
+def test_the_last_visit_is_a_visit_and_nothing_else_that_was_kept(store: Store) -> None:
+    name = register(store, {"name": "Zubeda Bano"})
+
+    def last() -> int | None:
+        (only,) = finding.find(store, "Zubeda")
+        return only.last_visit_ms
+
+    enrolled_home.write(store, PERSON, "consent", {"at": NOW_MS, "given": True}, patient=name)
+    assert last() is None, "who was only registered has not come yet"
+    enrolled_home.write(store, PERSON, "case", {"at": NOW_MS - 9_000}, patient=name)
+    wrong = enrolled_home.write(store, PERSON, "case", {"at": NOW_MS - 3_000}, patient=name)
+    enrolled_home.write(
+        store, PERSON, "referral", {"at": NOW_MS, "specialty": "ent", "urgency": "routine"}, patient=name
+    )
+    kept = store.record(wrong)
+    assert kept is not None
+    mark = {"entered_in_error": {"hidden": True, "reason": "another", "shown": [kept.kept[0].held.change.id]}}
+    assert last() == NOW_MS - 3_000
+    enrolled_home.write(store, PERSON, "case", mark, record=wrong.record, patient=name)
+    assert last() == NOW_MS - 9_000
+
+
+def test_the_last_visits_of_those_found_are_read_from_their_records_alone(store: Store) -> None:
+    with begin_read(store.engine) as connection:
+        plan = connection.exec_driver_sql(
+            "EXPLAIN QUERY PLAN " + finding._LAST_VISITS.format("?, ?"), (b"1", b"2")
+        ).fetchall()
+    assert [row[3] for row in plan] == ["SEARCH record USING INDEX record_patient (patient=?)"]
+
+
 def test_who_was_entered_in_error_is_not_found(store: Store, people: dict[PatientId, str]) -> None:
     name = next(name for name, who in people.items() if who == "mohammad")
     mark = {"entered_in_error": {"hidden": True, "reason": "somebody else", "shown": [only_change(store, name)]}}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
 
 from hwc_node import drafts, keystore, overview, standing
 from sync_protocol.documents import id_text
-from tests.node.enrolled_home import PASSPHRASE, PERSON, PERSON_NAME, fresh_id
+from sync_protocol.schema import Writer
+from tests.node.enrolled_home import NOW_MS, PASSPHRASE, PERSON, PERSON_NAME, arrive, fresh_id
 from tests.node.paged_centre import SECOND_NAME, SECOND_PASSPHRASE, Centre
 
 PUBLIC = {
@@ -30,11 +33,12 @@ def centre(tmp_path: Path) -> Centre:
     return Centre.begin(tmp_path)
 
 
-def routes(centre: Centre) -> list[tuple[str, str]]:
-    """(method, a path of the route) of all that the pages have."""
+def routes(centre: Centre, of: Mapping[str, str] = MappingProxyType({})) -> list[tuple[str, str]]:
+    """(method, a path of the route) of all that the pages have. of: first part of a path → the name that it has there."""
     found = []
     for route in _routes(centre.app.routes):
         path = route.path.replace("{kind}", "case").replace("{field:path}", "history")
+        path = path.replace("{name}", of.get(path.split("/")[1], "{name}"))
         for name in ("name", "case", "due", "record", "reply", "other"):
             path = path.replace(f"{{{name}}}", id_text(fresh_id()))
         assert "{" not in path or route.path == STATIC, f"the walk does not know what to put into {route.path}"
@@ -90,6 +94,43 @@ def test_what_is_not_there_is_no_page_and_no_error_of_ours(centre: Centre) -> No
             secret = window.csrf
     for path in ("/patients/x", "/patients/..%2f..", "/decisions/case/x/y", f"/referrals/{'9' * 400}", "/none"):
         assert window.get(path).status_code == 404, path
+
+
+def test_what_another_centre_did_waits_for_nobody_here_and_is_not_ours_to_acknowledge_or_withdraw(
+    centre: Centre,
+) -> None:
+    """Of a patient who came with a card: the records of both centres are here."""
+    there: dict[str, Any] = {"facility": "HWC000002"}
+    who = arrive(centre.store, "patient", {"name": "Kamala Elsewhere"}, 1, **there).record
+    case = arrive(centre.store, "case", {"at": NOW_MS, "history": "fever"}, 2, patient=who, **there).record
+    asked: dict[str, Any] = {"at": NOW_MS, "specialty": "ent", "urgency": "emergency", "case": case}
+    referred = arrive(centre.store, "referral", asked, 3, patient=who, **there).record
+    said: dict[str, Any] = {"referral": referred, "mode": "text", "advice": "Fluids."}
+    reply = arrive(centre.store, "reply", said, 4, patient=who, origin=Writer.DOCTOR, **there)
+    arrive(centre.store, "follow_up", {"due": "2026-02-01", "case": case}, 5, patient=who, **there)
+    window = centre.window_of()
+    counted = overview.counts(centre.store, "2026-02-02")
+    assert (counted.overdue, counted.unread, counted.waiting) == (0, 0, 0)
+    named = {"patients": id_text(who), "referrals": id_text(referred)}
+    sent = {"csrf": window.csrf, "reply": id_text(reply.record), "why": "gone", "text": "How is she?"}
+    ours = {("POST", f"/referrals/{named['referrals']}/{verb}") for verb in ("read", "withdraw")}
+    before, walked = standing.standing(centre.store).changes, set()
+    for method, path in routes(centre, named):
+        if path.startswith("/referrals/") and method == "POST" and not path.endswith("/message"):
+            answer = window.post(path, sent)
+            assert (answer.status_code in (403, 422), "E_OTHER_CENTRES" in answer.text) == (True, True), path
+            walked.add((method, path))
+        elif method == "GET" and not path.startswith("/patients/") and "/prescription/" not in path:
+            answer = window.get(path)
+            assert ("Kamala" in answer.text) is path.startswith("/referrals/") or "pdf" in path, path
+    assert walked == ours
+    assert standing.standing(centre.store).changes == before
+    page, patient = (window.get(f"/{part}/{name}").text for part, name in reversed(named.items()))
+    assert "from elsewhere: HWC000002" in page
+    assert "Fluids." in page
+    assert "I have read the answer" not in page
+    assert "/withdraw" not in page
+    assert f"/referrals/{named['referrals']}" in patient
 
 
 def test_every_answer_is_guarded_and_kept_by_nobody(centre: Centre) -> None:

@@ -149,6 +149,30 @@ def test_the_answer_is_shown_read_and_closed(centre: Centre, window: CentreWindo
     assert "Closed" in window.shown("/referrals")
 
 
+@pytest.mark.parametrize("outcome", ["", "well again"])
+def test_a_correction_of_an_answer_that_was_read_is_to_be_read_too(
+    centre: Centre, window: CentreWindow, outcome: str
+) -> None:
+    patient, path = referred(window)
+    wrong = answer(centre, patient, path)
+    page = window.get(path).text
+    window.saved(f"{path}/read", {"outcome": outcome}, page=path)
+    assert "I have read the answer" not in window.shown(path)
+    answer(centre, patient, path, 60, advice="Half the dose.", corrects=wrong, correction_reason="wrong dose")
+    for _ in range(2):
+        assert "1 answer of a doctor is not read" in window.shown("/")
+        assert "Answered, not read" in window.shown("/referrals")
+        shown = window.shown(path)
+        assert "This corrects an earlier answer: wrong dose" in shown
+        assert "I have read the answer" in shown
+        assert outcome in shown
+        window.post(f"{path}/read", hidden(page))  # of a page that showed the first answer
+    window.saved(f"{path}/read", {}, page=path)
+    assert "is not read" not in window.shown("/")
+    assert ("Closed" in window.shown("/referrals")) is bool(outcome)
+    assert len(centre.records("acknowledgement")) == 2
+
+
 def test_what_the_doctor_had_not_seen_stands_beside_the_answer(centre: Centre, window: CentreWindow) -> None:
     patient, path = referred(window)
     for at, kind in enumerate(("patient", "case", "referral")):
