@@ -68,11 +68,11 @@ class Watched:
         )
         return found
 
-    def unlock(self, url: str, name: str) -> None:
+    def unlock(self, url: str, name: str, passphrase: str = PASSPHRASE) -> None:
         """Come in at the centre."""
         self.page.goto(url)
         self.page.get_by_label(name).check()
-        self.page.locator("#passphrase").fill(PASSPHRASE)
+        self.page.locator("#passphrase").fill(passphrase)
         self.page.keyboard.press("Enter")
         self.page.wait_for_selector("nav.app-nav")
 
