@@ -19,6 +19,8 @@ from hub_server.consults.replying import (
     has_answered,
     in_the_way,
     keep_draft,
+    look_at,
+    objections,
     parse_answer,
     reply,
 )
@@ -41,7 +43,9 @@ __all__ = [
     "in_the_way",
     "keep_claim",
     "keep_draft",
+    "look_at",
     "may_take",
+    "objections",
     "parse_answer",
     "release",
     "reply",

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub_server import charts, claim_locks, drafts, people
+from hub_server import audit, charts, claim_locks, drafts, people
 from hub_server.charts import Chart
 from hub_server.claim_locks import DEFAULT_LAPSE_MS
 from hub_server.consults.claiming import already_answered, claiming, open_claims, require_free
@@ -196,17 +196,35 @@ def in_the_way(before: Chart, doctor: Person, now_ms: int, lapse_ms: int = DEFAU
     return ""
 
 
-def require_lines(before: Chart, answer: Mapping[str, Value]) -> None:
-    """The prescription keeps to the telemedicine rules and to the patient's allergies. Raises LinesRefused."""
+def objections(before: Chart, answer: Mapping[str, Value]) -> list[Objection]:
+    """What the telemedicine rules and the patient's allergies say to the prescription of an answer, finished or not."""
     lines = answer.get("prescription")
-    objections = telemedicine.objections(
+    return telemedicine.objections(
         lines if isinstance(lines, list) else [],
         answer.get("mode"),
         first=answer.get("first") is not False,
         allergic_to=telemedicine.allergies_of(before.own),
     )
-    if objections:
-        raise LinesRefused(objections)
+
+
+def look_at(store: Store, doctor: Person, name: RecordId, answer: Mapping[str, Value], now_ms: int) -> list[Objection]:
+    """The same for an answer that is being written. It tells of allergies, so it is noted as a reading of the case.
+
+    Raises InvalidValue (``E_NO_SUCH_REFERRAL``) or NotAllowed.
+    """
+    if not answer.get("prescription"):
+        return []
+    with store.database.transaction() as connection:
+        row = seen_row(connection, doctor, name, now_ms)
+        found = objections(charts.chart(connection, store, name), answer)
+        audit.note(connection, doctor.actor, "read referral", row.feed, name, now_ms)
+    return found
+
+
+def require_lines(before: Chart, answer: Mapping[str, Value]) -> None:
+    """The prescription keeps to the telemedicine rules and to the patient's allergies. Raises LinesRefused."""
+    if found := objections(before, answer):
+        raise LinesRefused(found)
 
 
 def _replying(

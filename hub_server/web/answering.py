@@ -1,13 +1,13 @@
 """The reply's form: what was typed becomes the fields of a reply, each with what is wrong beside it.
 
-Which drugs may be prescribed is `consults.reply`'s to say; here its objections are put beside the lines they are about.
+Which drugs may be prescribed is `consults.reply`'s to say; what it objects to is put beside the lines by `objecting`.
 Signing asks for the second factor again where it was given more than five minutes ago; the code is never kept.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from hub_server.web import faults
@@ -18,14 +18,14 @@ from sync_protocol.pages import clinical
 from sync_protocol.pages.forms import Form
 from sync_protocol.pages.language import said
 from sync_protocol.schema import MAX_LINES
-from sync_protocol.telemedicine import REASON, Objection
+from sync_protocol.telemedicine import REASON
 
 LINES_SHOWN: Final = 3
 MAX_POSITIONS_CHARS: Final = 20_000
 LINE_PARTS: Final = ("drug", "form", "strength", "dose", "route", "frequency", "days", "advice", REASON)
 MAX_DAYS_DIGITS: Final = 5  # what is longer is no number of days, and is shown as it was typed
 NEEDED_PARTS: Final = ("drug", "dose", "days")
-NOT_KEPT: Final = frozenset({CSRF, "code", "more", "draft", "corrects"})
+NOT_KEPT: Final = frozenset({CSRF, "code", "more", "draft", "corrects", "told"})
 """Fields that are no part of a draft: secrets, buttons, and what the page says itself."""
 
 
@@ -55,10 +55,7 @@ def answer_of(form: Form) -> dict[str, Value]:
 def prescription_of(form: Form) -> list[tuple[int, dict[str, Value]]]:
     """The lines in which something stands, each with its number in the form."""
     found: list[tuple[int, dict[str, Value]]] = []
-    for number in range(1, MAX_LINES + 1):
-        line = {part: text for part in LINE_PARTS if (text := form.value(f"{part}_{number}"))}
-        if not line:
-            continue
+    for number, line in written_lines(form):
         days = form.number(f"days_{number}", said("Days"), whole=True)
         whole: dict[str, Value] = {part: text for part, text in line.items() if part != "days"}
         if days is not None:
@@ -72,14 +69,13 @@ def prescription_of(form: Form) -> list[tuple[int, dict[str, Value]]]:
     return found
 
 
-def put_beside(form: Form, objections: Sequence[Objection]) -> None:
-    """What the rules object to, at the lines of the form; where a reason would do, at the field for it."""
-    numbers = [number for number, _ in prescription_of(form)]
-    for one in objections:
-        field = REASON if one.code == "E_ALLERGY" else "drug"
-        number = numbers[one.line - 1]
-        text = said("Line %(num)s: %(what)s", num=number, what=said(one.said, **one.values))
-        form.wrong(f"{field}_{number}", f"{text} [{one.code}]")
+def written_lines(form: Form) -> list[tuple[int, dict[str, str]]]:
+    """The same as text, whether or not it can be signed."""
+    every = (
+        (number, {part: text for part in LINE_PARTS if (text := form.value(f"{part}_{number}"))})
+        for number in range(1, MAX_LINES + 1)
+    )
+    return [(number, line) for number, line in every if line]
 
 
 def filled_from(reply: Mapping[str, Value]) -> Form:
@@ -162,13 +158,14 @@ def needs_code(desk: Desk) -> bool:
 
 
 def require_code(desk: Desk, form: Form) -> None:
-    """Take the code that came with the form, where one is needed."""
+    """Take the code that came with the form, where one is needed. It can be used once: not while something is wrong."""
     if not needs_code(desk):
         return
     code = form.value("code")
     form.given.pop("code", None)
     if not code:
         form.wrong("code", said("Enter the code of your authenticator to sign"))
+    if form.errors:
         return
     try:
         desk.place.sign_in.again(desk.token, code, desk.now_ms)

@@ -20,7 +20,7 @@ from hub_server.charts import Chart, Queued
 from hub_server.consults import Correction, LinesRefused
 from hub_server.drafts import Draft
 from hub_server.glass import Opening
-from hub_server.web import answering, attending, faults, showing
+from hub_server.web import answering, attending, faults, objecting, showing
 from hub_server.web.desk import Desk, Doctor, DoctorWatching, Posted, record_in
 from sync_protocol.change import PersonId, RecordId
 from sync_protocol.errors import NotAllowed, TooLarge
@@ -100,6 +100,7 @@ def _show(desk: Desk, seen: Seen, form: Form, status: int = 200) -> Response:
     with language.speaking(desk.words):
         whole = desk.request.query_params.get("all") == "yes"
         shown = showing.shown(chart, name_of, desk.today, whole=whole)
+        told = objecting.told(form, consults.objections(chart, objecting.standing(form)))
         written = answering.unsent_of(form, chart.reply.view() if chart.reply is not None else {}) if in_the_way else []
     return desk.page(
         "case",
@@ -118,6 +119,7 @@ def _show(desk: Desk, seen: Seen, form: Form, status: int = 200) -> Response:
         once=desk.randomness()[: consults.RANDOM_BYTES].hex(),
         in_the_way=faults.PLAIN.get(in_the_way, ""),
         written=written,
+        told=told,
         takers=takers,
         lapse_ms=desk.place.claim_lapse_ms,
         words_of_rank=charts.URGENCY_WORDS,
@@ -175,8 +177,9 @@ def reply(desk: Doctor, name: str, form: Posted) -> Response:
     with language.speaking(desk.words):
         answer = answering.answer_of(form)
         correction = _correction(form)
-        if not form.errors:
-            answering.require_code(desk, form)
+        answering.require_code(desk, form)
+        if form.errors:  # else the verb says it
+            objecting.put_beside(form, consults.objections(seen.chart, objecting.standing(form)))
     random = desk.randomness()[: consults.RANDOM_BYTES]
 
     def sign() -> None:
@@ -194,7 +197,7 @@ def reply(desk: Doctor, name: str, form: Posted) -> Response:
             )
         except LinesRefused as error:
             with language.speaking(desk.words):
-                answering.put_beside(form, error.objections)
+                objecting.put_beside(form, error.objections)
 
     if not desk.saved(form, sign) or form.errors:
         return _show(desk, _kept_unsent(desk, record, form) if "form" in form.errors else seen, form, 422)
@@ -227,10 +230,16 @@ def _keep(desk: Desk, name: RecordId, form: Form, *, by_itself: bool = False) ->
 
 @router.post("/cases/{name}/draft")
 def keep_draft(desk: Doctor, name: str, form: Posted) -> Response:
-    """What is typed, kept while it is typed."""
-    if not _keep(desk, record_in(name), form, by_itself=True):
+    """What is typed, kept while it is typed; and what the rules say to it."""
+    record = record_in(name)
+    if not _keep(desk, record, form, by_itself=True):
         return Response(status_code=204)
-    return desk.page("draft_kept", draft=Draft({}, desk.now_ms))
+    told = None
+    if not objecting.is_told(form):
+        found = consults.look_at(desk.store, desk.person, record, objecting.standing(form), desk.now_ms)
+        with language.speaking(desk.words):
+            told = objecting.told(form, found)
+    return desk.page("draft_told", draft=Draft({}, desk.now_ms), form=form, told=told)
 
 
 @router.post("/cases/{name}/draft/drop")

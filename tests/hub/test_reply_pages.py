@@ -14,6 +14,8 @@ from tests.hub.paged_hub import PagedHub
 from tests.hub.ward_pages import ANSWER, line, make, record, refer, send, sign
 from tests.pages.window import Window, hidden, words
 
+PENICILLIN = {"allergies/penicillin": {"present": True, "details": {"text": "Penicillin, lips swelled"}}}
+
 
 @pytest.fixture(scope="module")
 def hub(module_database_url: str, module_folder: Path) -> PagedHub:
@@ -39,6 +41,18 @@ def beside(page: str, field: str) -> str:
 def value(page: str, field: str) -> str:
     found = re.search(rf'<input[^>]*id="{field}"[^>]*value="([^"]*)"', page)
     return found[1] if found else ""
+
+
+def place(page: str, number: int) -> str:
+    """What the rules say to a line, in its place beside it."""
+    found = re.search(rf'<div id="objected-{number}"[^>]*>(.*?)</div>', page, re.DOTALL)
+    return words(found[1]) if found else ""
+
+
+def readings(hub: PagedHub, name: str) -> int:
+    with hub.world.database.transaction() as connection:
+        of_this = "SELECT count(*) FROM audit WHERE verb = 'read referral' AND subject = %s"
+        return int(connection.execute(of_this, (record(name),)).fetchall()[0][0])
 
 
 def kept(hub: PagedHub) -> int:
@@ -88,6 +102,74 @@ def test_a_drug_that_the_patient_is_allergic_to_asks_for_a_reason(hub: PagedHub,
     assert "allergy_reason_1" not in refused.text
     assert sign(rao, name, fields | {"allergy_reason_2": "Tolerated it in May"}).status_code == 303
     assert "In spite of the allergy: Tolerated it in May" in rao.shown(f"/cases/{name}")
+
+
+def test_what_the_rules_object_to_is_told_together_with_all_other_errors(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node, PENICILLIN)
+    fields = line(2, "Amoxicillin") | line(4, "Alprazolam", days="many") | {"first": "yes"}
+    refused = sign(rao, name, fields)
+    assert refused.status_code == 422
+    assert "Choose how you consulted" in beside(refused.text, "mode")
+    assert "must be a number" in beside(refused.text, "days_4")
+    assert "[E_DRUG_NEEDS_VIDEO]" in beside(refused.text, "drug_2")
+    assert "[E_ALLERGY]" in beside(refused.text, "allergy_reason_2")
+    assert "[E_DRUG_PROHIBITED]" in beside(refused.text, "drug_4")
+    assert place(refused.text, 2) == place(refused.text, 4) == "", "and not once more in the places beside the lines"
+
+
+def test_a_draft_is_answered_with_what_the_rules_say_to_each_line_once(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node, PENICILLIN)
+    path, page = f"/cases/{name}/draft", f"/cases/{name}"
+    typed = {"drug_2": "Amoxicillin", "drug_3": "Alprax", "mode": "video"}
+    first = rao.send(path, typed, page=page).text
+    assert "Draft kept at" in first
+    assert "The patient is allergic to “Penicillin, lips swelled”, and Amoxicillin is of that kind." in place(first, 2)
+    assert "[E_DRUG_PROHIBITED]" in place(first, 3)
+    assert 'id="objected-1"' not in first
+    assert 'hx-swap-oob="innerHTML"' in first
+    assert 'name="allergy_reason_2"' in first
+    assert 'name="allergy_reason_3"' not in first
+    typed |= {"told": value(first, "told"), "allergy_reason_2": ""}
+    assert "objected" not in rao.send(path, typed | {"advice": "More"}, page=page).text, "nothing is read out twice"
+    mended = rao.send(path, typed | {"drug_3": "ORS"}, page=page).text
+    assert (place(mended, 3), 'id="objected-3"' in mended) == ("", True)
+    assert 'id="objected-2"' not in mended
+    assert 'name="allergy_reason_2"' not in mended, "what is being typed into it stays"
+    typed |= {"told": value(mended, "told"), "allergy_reason_2": "Tolerated it in May", "drug_3": "ORS"}
+    reasoned = rao.send(path, typed, page=page).text
+    assert (place(reasoned, 2), 'id="objected-2"' in reasoned) == ("", True)
+
+
+def test_what_is_read_for_a_draft_is_noted_and_only_where_a_drug_changed(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node, PENICILLIN)
+    page = rao.get(f"/cases/{name}").text
+    fields = {**hidden(page), "drug_1": "Amoxicillin"}
+    before = readings(hub, name)
+    first = rao.post(f"/cases/{name}/draft", fields).text
+    assert readings(hub, name) == before + 1
+    rao.post(f"/cases/{name}/draft", fields | {"told": value(first, "told"), "advice": "More"})
+    rao.post(f"/cases/{name}/draft", {**hidden(page), "advice": "More"})
+    assert readings(hub, name) == before + 1
+
+
+@pytest.mark.parametrize("button", ["draft", "more"])
+def test_without_scripts_the_rules_stand_beside_the_lines_when_the_form_is_shown_again(
+    hub: PagedHub, node: BareNode, rao: Window, button: str
+) -> None:
+    name, _ = refer(hub, node, PENICILLIN)
+    answer = sign(rao, name, {"drug_1": "ORS", "drug_2": "Amoxicillin", "mode": "text", button: "yes"})
+    page = answer.text if button == "more" else rao.get(answer.headers["location"]).text
+    assert place(page, 1) == ""
+    assert "[E_ALLERGY]" in place(page, 2)
+    assert "[E_DRUG_NEEDS_VIDEO]" in place(page, 2)
+    assert 'name="allergy_reason_2"' in page
+    assert "There is a problem" not in page, "nothing is wrong with a form that is not finished"
 
 
 @pytest.mark.parametrize(
