@@ -4,7 +4,8 @@ A name in any of the nine scripts that share ISCII's order (Devanagari to Malaya
 Latin spelling then loses what spellings differ in: case, marks, aspiration, doubled letters, the long and the short of
 vowels. What is left is a *sound*, still readable (``laksmi``). Its *key* keeps the consonants and a vowel at the
 beginning (``lksm``): what two clerks write of one spoken name mostly has one key. Titles and honorifics are no part of a
-name. Pure; it decides nothing about who is whom.
+name. A word of any other script (Urdu's, Ol Chiki) stands for itself: it is found by its own letters.
+Pure; it decides nothing about who is whom.
 """
 
 from __future__ import annotations
@@ -83,16 +84,17 @@ _SPELLINGS: Final = tuple(
         (r"(.)\1+", r"\1"),
     )
 )
-_WORD: Final = re.compile(r"[a-z]+")
+_WORD: Final = re.compile(r"[a-z]+|[^\W\d_a-z]+")
 _VOWEL: Final = re.compile(r"[aeiou]")
 _WITHIN_A_WORD: Final = {ord(one): None for one in "'’‘ʼ`\u200c\u200d"}  # apostrophes, and what joins letters or not
 
 
 def sounds(name: str) -> tuple[str, ...]:
-    """The sounds of a name's words, in their order; none where nothing of it can be spelt."""
+    """The sounds of a name's words, in their order; what cannot be spelt in Latin letters in its own, without marks."""
     plain = unicodedata.normalize("NFKD", latin(name[:MAX_NAME_CHARS])).casefold()
     letters = "".join(one for one in plain if not unicodedata.combining(one))
-    found = [sound for one in _WORD.findall(letters.translate(_WITHIN_A_WORD)) if (sound := _sound(one))]
+    spelt = _WORD.findall(letters.translate(_WITHIN_A_WORD))
+    found = [sound for one in spelt if (sound := _sound(one) if one.isascii() else one)]
     named = [one for one in found if one not in _HONORIFIC_SOUNDS]
     return tuple((named or found)[:MAX_WORDS])  # who is called Kumari and nothing else has that name
 

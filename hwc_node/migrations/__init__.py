@@ -22,7 +22,7 @@ from hwc_node.config import storage_fault
 from hwc_node.engine import begin_read, begin_write, snapshot
 from sync_protocol.errors import NeedsPerson
 
-HEAD: Final = "0013"
+HEAD: Final = "0014"
 """The newest step. A test holds it to what is in ``versions``."""
 
 KEPT_SUFFIX: Final = ".before-upgrade"

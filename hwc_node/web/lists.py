@@ -10,20 +10,32 @@ from fastapi import APIRouter, Response
 
 from hwc_node import edits, overview, questioning, server_certificate, standing
 from hwc_node.views import Conflict
-from hwc_node.web import editing, faults
+from hwc_node.web import editing, faults, registering
 from hwc_node.web.desk import AtWork, Desk, Posted, Watching
 from sync_protocol import documents, schema
 from sync_protocol.canonical import Value
 from sync_protocol.errors import HealthSyncError
 from sync_protocol.merge import Record
 from sync_protocol.pages import clinical, language
-from sync_protocol.pages.forms import Form
+from sync_protocol.pages.forms import Form, plain_digits
 from sync_protocol.pages.language import said
 
 COMING_DAYS: Final = 7
 MOST_CONFLICTS: Final = 200
 MOST_REFUSED: Final = 200
 MAX_PAGE: Final = 10_000
+TYPEABLE: Final = frozenset(
+    {
+        schema.FieldType.TEXT,
+        schema.FieldType.INTEGER,
+        schema.FieldType.NUMBER,
+        schema.FieldType.DATE,
+        schema.FieldType.CODED,
+        schema.FieldType.ELEMENT,
+    }
+)
+_NUMBER: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,3})?")
+_PRESSURE: Final = re.compile(r"([0-9]{2,3})\s*/\s*([0-9]{1,3})")
 
 router = APIRouter()
 
@@ -107,7 +119,8 @@ def _decision(desk: Desk, name: str, form: Form, status: int = 200) -> Response:
         one=one,
         name=name,
         form=form,
-        row=schema.field_of(one.key.kind, one.field),
+        answers=_answers(one),
+        typed=_is_typed(schema.field_of(one.key.kind, one.field)),
         joinable=_joined(one) is not None,
         patient_id=documents.id_text(one.patient),
         patient_name=desk.clinic.patient_name(one.patient) or "",
@@ -144,8 +157,10 @@ def _chosen(desk: Desk, one: Conflict, form: Form, take: str) -> Value:
     """The value that is to hold: one of those shown, both, or another that was typed."""
     record: Record = one.record
     if take == "other" or take.startswith("other:"):
-        text = take.partition(":")[2] or form.required("other", said("Type what is to hold"))
         row = schema.field_of(one.key.kind, one.field)
+        if row is schema.BIRTH:
+            return registering.birth(desk, form)
+        text = take.partition(":")[2] or form.required("other", said("Type what is to hold"))
         value = _typed(row, text)
         return form.checked(one.key.kind, one.field, clinical.label(one.field), value, at="other")
     if take == "both":
@@ -157,6 +172,21 @@ def _chosen(desk: Desk, one: Conflict, form: Form, take: str) -> Value:
         return None
 
 
+def _answers(one: Conflict) -> list[tuple[str, str]]:
+    """What may hold instead of the values that are there, where it is one of a few: as the form sends it, as it is said."""
+    row = schema.field_of(one.key.kind, one.field)
+    there = [sibling.value for sibling in one.values]
+    choices = row.choices if row is not None else ()
+    return [(f"other:{word}", clinical.word(word)) for word in choices if word not in there]
+
+
+def _is_typed(row: schema.Field | None) -> bool:
+    """Whether something else can be typed: no choice, no id of a record, no list, no object but those with fields here."""
+    if row is None or row.choices:
+        return False
+    return row in (schema.BIRTH, schema.BLOOD_PRESSURE) or row.type in TYPEABLE
+
+
 def _typed(row: schema.Field | None, text: str) -> Value:
     """What somebody typed in the place of the values, as the field's type has it."""
     if row is None:
@@ -165,9 +195,13 @@ def _typed(row: schema.Field | None, text: str) -> Value:
         return {"text": text}
     if row.type is schema.FieldType.ELEMENT:
         return {"present": True, "details": {"text": text}}
-    if row.type in (schema.FieldType.INTEGER, schema.FieldType.NUMBER) and re.fullmatch(r"-?\d{1,9}(\.\d{1,3})?", text):
-        return int(text) if text.lstrip("-").isdecimal() else float(text)
-    if row.name == "blood_pressure" and (found := re.fullmatch(r"(\d{2,3})\s*/\s*(\d{1,3})", text)):
+    digits = plain_digits(text)
+    if row.type is schema.FieldType.DATE:
+        return digits
+    number = digits.replace(",", ".")
+    if row.type in (schema.FieldType.INTEGER, schema.FieldType.NUMBER) and _NUMBER.fullmatch(number):
+        return int(number) if number.lstrip("-").isdecimal() else float(number)
+    if row is schema.BLOOD_PRESSURE and (found := _PRESSURE.fullmatch(digits)):
         return {"systolic_mmhg": int(found[1]), "diastolic_mmhg": int(found[2])}
     return text
 

@@ -103,12 +103,22 @@ def _is_saved(desk: Desk, patient: PatientId) -> bool:
 
 
 def _alike(desk: Desk, writes: dict[str, Value]) -> list[Found]:
-    """Those who may be the same person."""
-    by_name = [one for one in finding.find(desk.store, str(writes["name"])) if one.nearness >= ALIKE]
-    by_phone = finding.find(desk.store, str(writes["phone"])) if writes.get("phone") else []
-    found = {one.patient: one for one in (*by_phone, *by_name)}
+    """Those who may be the same person: by their name or their phone.
+
+    A sex is often mistyped, so who is of another one is shown where the name is the very same, or is near and the phone
+    is the same; where only one of these is near, it is another person (Sunil and Sunila, a husband and his wife).
+    """
     own = writes.get("sex")
-    return [one for one in found.values() if one.view.get("sex") in (own, "U", None) or own == "U"][:MOST_ALIKE]
+    by_name = {one.patient: one for one in finding.find(desk.store, str(writes["name"])) if one.nearness >= ALIKE}
+    phone = finding.find(desk.store, str(writes["phone"])) if writes.get("phone") else []
+    by_phone = {one.patient: one for one in phone}
+    same, other = [], []
+    for one in (by_phone | by_name).values():
+        if own == "U" or one.view.get("sex") in (own, "U", None):
+            same.append(one)
+        elif one.patient in by_name and (one.nearness == 1 or one.patient in by_phone):
+            other.append(one)
+    return [*same, *other][:MOST_ALIKE]
 
 
 def _patient_writes(desk: Desk, form: Form, held: Mapping[str, Value] = NOTHING) -> dict[str, Value]:
@@ -119,8 +129,8 @@ def _patient_writes(desk: Desk, form: Form, held: Mapping[str, Value] = NOTHING)
     sex = form.required("sex", said("Choose the patient's sex"))
     if sex:
         writes["sex"] = form.checked("patient", "sex", said("Sex"), sex)
-    if (birth := _birth(desk, form)) is not None:
-        writes["birth"] = birth
+    if (born := birth(desk, form)) is not None:
+        writes["birth"] = born
     if phone := _number(form, "phone"):
         if not PHONE.fullmatch(phone):
             form.wrong("phone", said("Phone must have ten digits, with the country's code before them if need be"))
@@ -141,7 +151,7 @@ def _number(form: Form, name: str) -> str:
     return re.sub(r"[\s-]", "", plain_digits(form.value(name)))
 
 
-def _birth(desk: Desk, form: Form) -> Value:
+def birth(desk: Desk, form: Form) -> Value:
     """A day of birth, a month or a year as far as it is known, or an age as it was said today."""
     day, age = plain_digits(form.value("born")), form.number("age", said("Age"), whole=True)
     if day and age is not None and editing.is_untouched(form, "born"):
@@ -190,10 +200,10 @@ def _shown_form(record: Record) -> Form:
     for name in ("sex", "allergies_status"):
         if view.get(name) in schema.KINDS["patient"].fields[name].choices:
             form.given[name] = [str(view[name])]
-    birth = view.get("birth")
-    if isinstance(birth, dict):
-        form.given["born"] = [str(birth.get("date") or birth.get("year") or "")]
-        form.given["age"] = ["" if birth.get("age_years") is None else str(birth["age_years"])]
+    known = view.get("birth")
+    if isinstance(known, dict):
+        form.given["born"] = [str(known.get("date") or known.get("year") or "")]
+        form.given["age"] = ["" if known.get("age_years") is None else str(known["age_years"])]
     form.given["allergies"] = [sets.line(view, "allergies")]
     editing.show(form, record)
     return form

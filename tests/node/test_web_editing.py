@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync_protocol import limits, schema
+from sync_protocol import exports, limits, schema
 from sync_protocol.canonical import Value, normalise
 from sync_protocol.documents import id_text
 from sync_protocol.schema import Field, FieldType
@@ -17,6 +18,7 @@ from tests.node.enrolled_home import PERSON, arrive, write
 from tests.node.paged_centre import Centre
 from tests.pages.window import as_sent, field_value, words
 
+ANSWERS = re.compile(r'<input[^>]*name="take"[^>]*value="(?P<value>[^"]*)"')
 CODED = "allergies/http://snomed.info/sct|7980"
 PENICILLIN = {
     "present": True,
@@ -278,3 +280,62 @@ def test_a_note_that_is_too_long_is_told_beside_its_field(centre: Centre) -> Non
     assert answer.status_code == 422
     assert 'href="#note"' in answer.text
     assert "at most 1,000 characters" in words(answer.text)
+
+
+# -- deciding by typing ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "values", "typed", "after"),
+    [
+        ("patient", "birth", (YEAR, MONTH), {"born": "1985"}, {"year": 1985, "precision": "year"}),
+        ("patient", "birth", (YEAR, MONTH), {"born": "१९८५-०२-०३"}, {"date": "1985-02-03", "precision": "day"}),
+        (
+            "patient",
+            "birth",
+            (YEAR, MONTH),
+            {"age": "40"},
+            {"age_years": 40, "precision": "about", "said_on": "2026-02-02"},
+        ),
+        ("patient", "sex", ("F", "M"), {"take": "other:O"}, "O"),
+        ("case", "duration_days", (3, 30), {"other": "१३"}, 13),
+        ("case", "provisional_diagnosis", ({"text": "a"}, {"text": "b"}), {"other": "Dengue"}, {"text": "Dengue"}),
+        ("follow_up", "due", ("2026-02-03", "2026-03-03"), {"other": "२०२६-०४-०३"}, "2026-04-03"),
+        (
+            "case",
+            "complaints/fever",
+            ({"present": True}, {"present": True, "details": {"text": "x"}}),
+            {"other": "Fever"},
+            {"present": True, "details": {"text": "Fever"}},
+        ),
+    ],
+)
+def test_something_else_can_be_typed_for_whatever_is_in_conflict(
+    centre: Centre, kind: str, field: str, values: tuple[Value, Value], typed: dict[str, str], after: Value
+) -> None:
+    key = write(centre.store, PERSON, kind, {field: values[0]})
+    arrive(centre.store, kind, {field: values[1]}, 1, record=key.record, patient=key.record)
+    path, window = f"/decisions/{exports.conflict_id(key, field)}", centre.window_of()
+    page = window.get(path).text
+    offered = [found["value"] for found in ANSWERS.finditer(page)]
+    assert typed.get("take", "other") in offered, offered
+    assert window.saved(path, {"take": "other", **typed}) == path
+    assert kept(centre, kind, key.record)[field] == after
+
+
+def test_what_cannot_be_typed_is_not_offered_to_be_typed(centre: Centre) -> None:
+    for kind, field, values in (("consent", "given", (True, False)), ("case", "case", (b"a" * 16, b"b" * 16))):
+        kind = "vitals" if field == "case" else kind
+        key = write(centre.store, PERSON, kind, {field: values[0]})
+        arrive(centre.store, kind, {field: values[1]}, 1, record=key.record, patient=key.record)
+        page = centre.window_of().get(f"/decisions/{exports.conflict_id(key, field)}").text
+        assert "Something else" not in words(page)
+
+
+def test_an_empty_birth_is_told_beside_its_field(centre: Centre) -> None:
+    key = write(centre.store, PERSON, "patient", {"birth": YEAR})
+    arrive(centre.store, "patient", {"birth": MONTH}, 1, record=key.record)
+    path = f"/decisions/{exports.conflict_id(key, 'birth')}"
+    answer = centre.window_of().send(path, {"take": "other"})
+    assert answer.status_code == 422
+    assert 'id="age-error"' in answer.text

@@ -152,6 +152,24 @@ def test_who_may_be_the_same_person_is_shown_before_anything_is_saved(centre: Ce
     assert nobody.status_code == 303
 
 
+@pytest.mark.parametrize(
+    ("name", "sex", "phone", "status"),
+    [
+        ("Sunita Devi", "F", "", 409),  # a word more
+        ("Suneeta", "M", "", 409),  # the very same sound, the other sex
+        ("Suniti", "M", "98765 43210", 409),  # near, and the same phone
+        ("Suniti", "M", "", 303),
+        ("Govind", "M", "98765 43210", 303),  # of one household
+        ("Asha", "F", "98765 43210", 409),
+    ],
+)
+def test_a_mistyped_sex_and_a_word_more_warn_too(centre: Centre, name: str, sex: str, phone: str, status: int) -> None:
+    window = centre.window_of()
+    window.register("Sunita", phone="9876543210")
+    given = {"name": name, "sex": sex, "age": "35", "given": "yes", "phone": phone, "then": "stay"}
+    assert window.send("/register", given).status_code == status
+
+
 def test_register_as_new_stands_only_below_the_results(centre: Centre) -> None:
     window = centre.window_of()
     window.register("Lakshmi Devi")
