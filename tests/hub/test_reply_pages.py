@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hub_server import charts
 from hub_server.claim_locks import DEFAULT_LAPSE_MS
 from hub_server.sign_in.sessions import FRESH_MS
 from tests.hub.bare_node import BareNode
@@ -304,7 +305,10 @@ def test_a_reply_to_what_the_centre_ended_meanwhile_is_shown_and_kept(
 
 
 def close(hub: PagedHub, node: BareNode, name: str, patient: bytes) -> None:
-    told = {"referral": record(name), "seen": True, "outcome": "recovered"}
+    """The centre has read what counts as the answer, where there is one, and says what became of the patient."""
+    with hub.world.database.transaction() as connection:
+        answer = charts.chart(connection, hub.world.store, record(name)).progress.reply
+    told = {"referral": record(name), "outcome": "recovered"} | ({"reply": answer, "seen": True} if answer else {})
     send(hub, node, node.write("acknowledgement", told, patient=patient))
 
 
@@ -342,7 +346,10 @@ def test_who_answered_corrects_the_answer_and_writes_a_message_also_when_the_cen
     assert "corrects: a slip of the pen" in after
     assert "Please call her at once." in after
     assert "Send the question" in after
+    assert "Closed" not in after, "what was corrected is to be read"
+    close(hub, node, name, patient)
     others = hub.window_of("nair").shown(f"/cases/{name}")
+    assert "Closed" in others
     assert "Correct the answer" not in others
     assert "Send the question" not in others
     assert "What you wrote was not sent" not in others

@@ -214,7 +214,7 @@ def test_hostile_names_of_places_are_inert_in_pages_and_sheets(hub: PagedHub, of
         answer = officer.get(path)
         assert answer.status_code == 200, path
         assert "<script>alert" not in answer.text, path
-        assert "49" not in answer.text.replace("&#", "") or "{{ 1234*5678 }}" in answer.text, path
+        assert not re.search("7,?00,?6,?652", answer.text), path
         assert "\u202e" not in answer.text, path
     for path in ("/service/sheet?by=district", "/centres/sheet", "/states/sheet"):
         cells = [cell for row in sheet_of(officer, path) for cell in row]
