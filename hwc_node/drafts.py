@@ -19,7 +19,9 @@ from sync_protocol.change import PatientId, PersonId
 from sync_protocol.documents import parse_id
 from sync_protocol.errors import InvalidValue, TooLarge
 
-MAX_DRAFT_BYTES: Final = 64 * 1024  # all texts of a visit at their longest
+MAX_DRAFT_BYTES: Final = (
+    256 * 1024
+)  # whatever a form may send (`guarding.MAX_BODY_BYTES`): what can be saved can be kept
 MAX_DRAFTS: Final = 40  # of one person: then the oldest goes
 KEPT_MS: Final = 14 * 86_400_000  # a fortnight: who has not come back to it by then begins anew
 MAX_PLACE_CHARS: Final = 200

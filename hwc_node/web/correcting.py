@@ -151,7 +151,7 @@ def correct(desk: AtWork, name: str, record: str, form: Posted) -> Response:
                 "systolic_mmhg", said("Enter what was measured; a measurement that never was is entered in error")
             )
     if not form.errors and {found.token for found in odd} - set(form.all("seen_unusual")):
-        desk.keep_draft(form, desk.entry, kept.patient)
+        desk.kept(form, desk.entry)
         return _show_vitals(desk, name, record, form, 409, odd)
     writes = {one: view[one] for one in ("at", "case") if one in view} | measured
     writes |= {one: view[one] for one in measured if one.startswith("not_measured/") and one in view}

@@ -8,6 +8,7 @@ reload repeats nothing. What cannot be saved is shown again as it was typed, wit
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from hwc_node.visiting import Visiting
 from hwc_node.web import addresses, faults, guards
 from hwc_node.web.premises import Premises
 from hwc_node.web.sessions import Session
-from sync_protocol.change import PatientId, RecordId
+from sync_protocol.change import PatientId, RecordId, RecordKey
 from sync_protocol.directory import Contact
 from sync_protocol.documents import parse_id
 from sync_protocol.errors import HealthSyncError
@@ -39,9 +40,12 @@ from sync_protocol.pages.rendering import Renderer
 
 LANGUAGE_COOKIE: Final = "language"
 CSRF: Final = "csrf"
-OWN_FIELDS: Final = frozenset({CSRF, "at"})
+SHEET: Final = "sheet"  # which one of a form's it is: a page that is shown again has another
+SHEET_BYTES: Final = 9
+OWN_FIELDS: Final = frozenset({CSRF, "at", SHEET})
+UNTYPED: Final = frozenset({*drafts.MADE, "reply", "only", "then"})  # what a form says though nobody typed anything
 DRAFT: Final = "/draft"
-PARTS_OF_A_PAGE: Final = ("message", "withdraw")  # forms in the midst of a page
+PARTS_OF_A_PAGE: Final = ("message", "read", "withdraw")  # forms in the midst of a page, each with its own draft
 NO_ENTRIES: Final = frozenset({"/", "/unlock"})
 HOME: Final = "/"
 LOCK_SCREEN: Final = "/unlock"
@@ -91,7 +95,7 @@ class Desk:
 
     @cached_property
     def entry(self) -> str:
-        """The page of the entry that this request belongs to: what its draft is called by."""
+        """The form of the entry that this request belongs to: what its draft is called by."""
         return entry_at(self.request, self.place)
 
     # -- answers -------------------------------------------------------------------------------------------------------
@@ -102,6 +106,7 @@ class Desk:
             "place": self.store.membership.facility_name,
             "person": self.session.name,
             "csrf": self.session.csrf,
+            "sheet": secrets.token_urlsafe(SHEET_BYTES),
             "nonce": self.request.state.nonce,
             "path": self.place,
             "own_facility": self.store.membership.facility,
@@ -146,12 +151,20 @@ class Desk:
     # -- forms ---------------------------------------------------------------------------------------------------------
 
     def begun(self, fresh: Callable[[], Form]) -> Form:
-        """The form as this person left it; a fresh one where they have not begun it."""
-        draft = drafts.find(self.store, self.session.person, self.entry)
-        if draft is not None and drafts.is_saved(self.store, draft.fields):
-            self.drop_draft()
-            draft = None
-        return Form(dict(draft.fields)) if draft is not None else fresh()
+        """The page's forms as this person left them; a fresh one where they have begun none."""
+        fields: dict[str, list[str]] = {}
+        for draft in drafts.of_person(self.store, self.session.person):
+            if page_of(draft.place) != page_of(self.entry):
+                continue
+            if drafts.is_saved(self.store, draft.fields):
+                self._drop(draft.place)
+            else:
+                fields = draft.fields | fields
+        return Form(fields) if fields else fresh()
+
+    def again(self, form: Form) -> Form:
+        """A form that was refused, with what is begun in the others of its page."""
+        return Form(self.begun(Form).given | form.given, form.errors)
 
     def saved(self, form: Form, action: Callable[[], object]) -> bool:
         """Do what the form asks for; whether it is done. What was refused is told in the form, nothing is lost."""
@@ -165,16 +178,29 @@ class Desk:
             with language.speaking(self.words):
                 form.wrong(getattr(error, "field", "") or "form", faults.said_of(error))
             return False
-        self.drop_draft()
+        if sheet := form.value(SHEET):
+            self.session.saved.append((self.entry, sheet))
+        self._drop(self.entry)
         return True
 
-    def keep_draft(self, form: Form, place: str, patient: PatientId | None) -> None:
-        fields = {name: values for name, values in form.given.items() if name not in OWN_FIELDS}
-        drafts.keep(self.store, self.session.person, place, fields, self.now_ms, patient)
+    def keep_draft(self, form: Form, place: str) -> None:
+        """What is typed into the form of this place. Raises what `drafts.keep` raises."""
+        _keep(self.store, self.session, form, place, self.now_ms)
 
-    def drop_draft(self) -> None:
+    def kept(self, form: Form, place: str) -> bool:
+        """The same for a form that is shown next; that it could not be kept is told in it."""
+        try:
+            self.keep_draft(form, place)
+        except HealthSyncError as error:
+            log.warning("draft_not_kept", code=error.code)
+            with language.speaking(self.words):
+                form.wrong("form", faults.said_of(error))
+            return False
+        return True
+
+    def _drop(self, place: str) -> None:
         with suppress(HealthSyncError):  # it was saved; that the draft is still there is no reason to say otherwise
-            drafts.drop(self.store, self.session.person, self.entry)
+            drafts.drop(self.store, self.session.person, place)
 
 
 def words_of(request: Request) -> Words:
@@ -233,29 +259,51 @@ def keep_for_later(request: Request, session: Session, form: Form) -> None:
     """Whoever comes back finds what they had typed when the page locked itself."""
     premises, path = premises_of(request), request.url.path
     place = entry_at(request, form.value("at") if path == DRAFT else path)
-    fields = {name: values for name, values in form.given.items() if name not in OWN_FIELDS}
-    if premises.store is None or not place or not fields:
+    if premises.store is None or not place:
         return
     with suppress(HealthSyncError):  # a full disk: the browser's own history still has the form
-        drafts.keep(premises.store, session.person, place, fields, premises.now_ms(), patient_in(place))
+        _keep(premises.store, session, form, place, premises.now_ms())
+
+
+def _keep(store: Store, session: Session, form: Form, place: str, now_ms: int) -> None:
+    """Nothing of a form that was saved already, which a page sends again that was left; none where all was taken out."""
+    fields = {name: values for name, values in form.given.items() if name not in OWN_FIELDS}
+    if (place, form.value(SHEET)) in session.saved:
+        return
+    if not any(form.all(name) for name in fields.keys() - UNTYPED):
+        drafts.drop(store, session.person, place)
+    else:
+        drafts.keep(store, session.person, place, fields, now_ms, patient_of(store, place))
 
 
 def entry_at(request: Request, path: str) -> str:
-    """The page on which a form is found again that goes to this path; empty where there is nothing to go on with."""
+    """The form that goes to this path: a page's own, or one of its parts; empty where there is nothing to go on with."""
     page = guards.page_at(request, path)
-    is_entry = path in (page, *(f"{page}/{part}" for part in PARTS_OF_A_PAGE))
-    return page if is_entry and page not in NO_ENTRIES else ""
+    is_entry = path == page or (path.startswith(f"{page}/") and page_of(path) == page)
+    return path if is_entry and page not in NO_ENTRIES else ""
 
 
-def patient_in(path: str) -> PatientId | None:
-    """The patient whose pages lie below this path: ``/patients/ID/…``."""
-    parts = path.split("/")
-    if len(parts) < 3 or parts[1] != "patients":
-        return None
+def page_of(place: str) -> str:
+    """The page on which a form stands."""
+    page, _, part = place.rpartition("/")
+    return page if part in PARTS_OF_A_PAGE else place
+
+
+def patient_of(store: Store, place: str) -> PatientId | None:
+    """Whom an entry is about, by its path: of a patient's pages, of a referral's, of a decision about a record."""
     try:
-        return PatientId(parse_id(parts[2]))
+        match place.split("/"):
+            case ["", "patients", name, *_]:
+                return PatientId(parse_id(name))
+            case ["", "referrals", name, *_]:
+                kept = store.record(RecordKey("referral", record_in(name)))
+            case ["", "decisions", kind, name, *_]:
+                kept = store.record(RecordKey(kind, record_in(name)))
+            case _:
+                return None
     except HealthSyncError:
         return None
+    return kept.patient if kept is not None else None
 
 
 def record_in(text: str) -> RecordId:

@@ -13,12 +13,12 @@ from typing import Final
 from fastapi import APIRouter, Response
 
 from hwc_node import drafts, finding, overview
+from hwc_node.drafts import Draft
 from hwc_node.finding import Found
 from hwc_node.printing import scanned
 from hwc_node.printing.scanned import Scanned
-from hwc_node.web import cards
-from hwc_node.web.desk import DRAFT, HOME, AtWork, Desk, Posted, entry_at, patient_in
-from hwc_node.web.registering import ABHA_DIGITS
+from hwc_node.web import cards, registering
+from hwc_node.web.desk import DRAFT, HOME, UNTYPED, AtWork, Desk, Posted, entry_at, page_of
 from sync_protocol import slip, subscription
 from sync_protocol.change import PatientId
 from sync_protocol.documents import id_text, parse_id
@@ -54,9 +54,12 @@ def _home(
 ) -> Response:
     if desk.request.headers.get("hx-request"):
         return desk.page("found", form=form, found=found, letters=letters, slip_read=slip_read)
+    pages: dict[str, Draft] = {}
+    for one in drafts.of_person(desk.store, desk.session.person):
+        pages.setdefault(page_of(one.place), one)
     begun = [
-        (one, desk.clinic.patient_name(one.patient) if one.patient is not None else None)
-        for one in drafts.of_person(desk.store, desk.session.person)
+        (page, one, desk.clinic.patient_name(one.patient) if one.patient is not None else None)
+        for page, one in pages.items()
     ]
     return desk.page(
         "home",
@@ -113,24 +116,34 @@ def _to(desk: Desk, path: str) -> Response:
 
 @router.post("/register/begin")
 def begin(desk: AtWork, form: Posted) -> Response:
-    """Register as new: what was looked for stands in the form already."""
+    """Register as new: what was looked for stands in the form already. Another that is half filled is asked about first."""
     typed = form.value("typed")
     field = "name"
     if _DIGITS.fullmatch(typed):
-        field = "abha" if sum(one.isdecimal() for one in typed) == ABHA_DIGITS else "phone"
-    drafts.keep(desk.store, desk.session.person, REGISTER, {field: [typed]}, desk.now_ms)
-    return desk.go(REGISTER)
+        field = "abha" if sum(one.isdecimal() for one in typed) == registering.ABHA_DIGITS else "phone"
+    begun = drafts.find(desk.store, desk.session.person, REGISTER)
+    if begun is not None and form.value("anew") != "yes" and not drafts.is_saved(desk.store, begun.fields):
+        given = {name: values for name, values in begun.fields.items() if name not in UNTYPED and any(values)}
+        if given.get(field) == [typed]:
+            return desk.go(REGISTER)
+        if len(given) > 1:
+            return desk.page("register_begun", begun=begun, typed=typed, status=409)
+    fresh = Form({field: [typed]})
+    return desk.go(REGISTER) if desk.kept(fresh, REGISTER) else registering.show(desk, fresh)
 
 
 @router.post(DRAFT)
 def keep(desk: AtWork, form: Posted) -> Response:
     """What a page sends by itself while somebody types."""
     if place := entry_at(desk.request, form.value("at")):
-        desk.keep_draft(form, place, patient_in(place))
+        desk.keep_draft(form, place)
     return Response(status_code=204)
 
 
 @router.post("/draft/drop")
 def drop(desk: AtWork, form: Posted) -> Response:
-    drafts.drop(desk.store, desk.session.person, form.value("at"))
+    """All that is begun on a page."""
+    for one in drafts.of_person(desk.store, desk.session.person):
+        if page_of(one.place) == form.value("at"):
+            drafts.drop(desk.store, desk.session.person, one.place)
     return desk.go(HOME)

@@ -137,9 +137,11 @@ def read(desk: AtWork, name: str, form: Posted) -> Response:
     record = RecordId(derived_id("acknowledgement", view.record.key.record, reply or b""))
     patient, referral, outcome = PatientId(view.record.patient), view.record.key.record, form.value("outcome") or None
     with language.speaking(desk.words):
+        if "outcome" in form.given and form.value("only") != "read":  # without it, saving would say that it was read
+            form.required("outcome", said("Write what became of the patient"))
         form.checked("acknowledgement", "outcome", clinical.label("outcome"), outcome)
     if not desk.saved(form, lambda: desk.visiting.acknowledge(patient, record, referral, reply, desk.now_ms, outcome)):
-        return _referral(desk, name, form, 422)
+        return _referral(desk, name, desk.again(form), 422)
     return desk.go(f"/referrals/{name}")
 
 
@@ -154,7 +156,7 @@ def message(desk: AtWork, name: str, form: Posted) -> Response:
         form,
         lambda: desk.visiting.message(view.record.patient, record, view.record.key.record, text, desk.now_ms),
     ):
-        return _referral(desk, name, form, 422)
+        return _referral(desk, name, desk.again(form), 422)
     desk.hurry()  # a doctor may wait for it at this moment
     return desk.go(f"/referrals/{name}")
 
@@ -169,5 +171,5 @@ def withdraw(desk: AtWork, name: str, form: Posted) -> Response:
     if not desk.saved(
         form, lambda: desk.visiting.withdraw(view.record.patient, key.record, reason, "shown", desk.now_ms)
     ):
-        return _referral(desk, name, form, 422)
+        return _referral(desk, name, desk.again(form), 422)
     return desk.go(f"/referrals/{name}")

@@ -53,7 +53,11 @@ def fresh() -> Form:
 
 @router.get("/register")
 def form_page(desk: AtWork) -> Response:
-    form = desk.begun(Form)
+    return show(desk, desk.begun(Form))
+
+
+def show(desk: Desk, form: Form) -> Response:
+    """The form of a new patient, with what is known of them."""
     _name_records(desk, form)
     return _show(desk, form, [])
 

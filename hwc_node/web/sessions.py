@@ -13,8 +13,9 @@ import hashlib
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sync_protocol.change import PersonId
@@ -27,12 +28,14 @@ FORGOTTEN_S: Final = 16 * 3600.0  # a locked session still says whose draft it i
 FREE_TRIES: Final = 4  # Caps Lock, the other language's keyboard
 FIRST_WAIT_S: Final = 15.0
 LONGEST_WAIT_S: Final = 900.0
+MAX_SAVED: Final = 64  # forms of a session: a late word of one comes within seconds
 MAX_NAMES: Final = 256  # names that are tried: bounds what a guesser can make us remember
 
 
 @dataclass(slots=True)
 class Session:
-    """csrf: what each form of this session carries. used_s: by the monotonic clock. encrypted: begun over HTTPS."""
+    """csrf: what each form of this session carries. used_s: by the monotonic clock. encrypted: begun over HTTPS.
+    saved: the forms that were saved last, each by its path and which one of them it was."""
 
     person: PersonId
     name: str
@@ -41,6 +44,7 @@ class Session:
     used_s: float
     encrypted: bool = False
     locked: bool = False
+    saved: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=MAX_SAVED))
 
 
 class Sessions:

@@ -64,7 +64,7 @@ def save(desk: AtWork, name: str, form: Posted) -> Response:
     _name_records(desk, form)
     if form.value("same"):
         _repeat(form, one)
-        desk.keep_draft(form, desk.entry, one.patient)
+        desk.kept(form, desk.entry)
         return _show(desk, name, one, form)
     with language.speaking(desk.words):
         at_ms = _when_ms(record_in(form.value("case")), desk.now_ms)
@@ -77,7 +77,7 @@ def save(desk: AtWork, name: str, form: Posted) -> Response:
         odd = unusual.unusual(measured, years[0] if years else None)
     seen = set(form.all("seen_unusual"))
     if not form.errors and {found.token for found in odd} - seen:
-        desk.keep_draft(form, desk.entry, one.patient)
+        desk.kept(form, desk.entry)
         return _show(desk, name, one, form, 409, odd)
     visit = Visit(
         record_in(form.value("case")),

@@ -11,6 +11,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from hwc_node import drafts, keystore, overview, standing
+from hwc_node.web.desk import page_of
 from sync_protocol.documents import id_text
 from sync_protocol.schema import Writer
 from tests.node.enrolled_home import NOW_MS, PASSPHRASE, PERSON, PERSON_NAME, arrive, fresh_id
@@ -188,6 +189,7 @@ def test_who_locks_shows_nothing_more(centre: Centre) -> None:
 
 def test_what_was_typed_when_the_page_locked_itself_is_found_on_a_page(centre: Centre) -> None:
     """Of every form, and of what a page sends by itself while somebody types."""
+    found_again = set()
     for path in [path for method, path in routes(centre) if method == "POST"]:
         window, kept = centre.window_of(), f"typed into {path}"
         secret = window.csrf
@@ -195,10 +197,16 @@ def test_what_was_typed_when_the_page_locked_itself_is_found_on_a_page(centre: C
         window.post(path, {"csrf": secret, "text": kept, "name": PERSON_NAME, "passphrase": "none", "at": "/sync"})
         window = centre.window_of()
         for draft in drafts.of_person(centre.store, PERSON):
-            assert window.get(draft.place).status_code in (200, 404), draft.place
-            assert draft.place not in ("/", "/unlock")
-            assert draft.place == "/sync" or path.startswith(draft.place)
-            drafts.drop(centre.store, PERSON, draft.place)
+            assert draft.place == (draft.place if path == "/draft" else path)
+            assert draft.fields["text"] == [kept]
+            page = page_of(draft.place)
+            assert f'href="{page}"' in window.get("/").text, path
+            assert window.get(page).status_code in (200, 404), page
+            found_again.add(path.rpartition("/")[2] or path)
+            window.post("/draft/drop", {"csrf": window.csrf, "at": page})
+        assert drafts.of_person(centre.store, PERSON) == []
+    entries = {"register", "visit", "edit", "correct", "refer", "error", "message", "read", "withdraw", "history"}
+    assert found_again >= entries | {"elsewhere", "draft"}, entries - found_again
     window, visit = centre.window_of(), f"/patients/{id_text(fresh_id())}/visit"
     secret = window.csrf
     window.post("/lock", {"csrf": secret})

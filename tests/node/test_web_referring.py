@@ -156,7 +156,7 @@ def test_a_correction_of_an_answer_that_was_read_is_to_be_read_too(
     patient, path = referred(window)
     wrong = answer(centre, patient, path)
     page = window.get(path).text
-    window.saved(f"{path}/read", {"outcome": outcome}, page=path)
+    window.saved(f"{path}/read", {"outcome": outcome, "only": "read"}, page=path)
     assert "I have read the answer" not in window.shown(path)
     answer(centre, patient, path, 60, advice="Half the dose.", corrects=wrong, correction_reason="wrong dose")
     for _ in range(2):
