@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from hwc_node.web import (
     cards,
     certificate,
+    consenting,
     correcting,
     faults,
     finding,
@@ -48,6 +49,7 @@ PARTS: Final = (
     finding,
     registering,
     patients,
+    consenting,
     cards,
     visits,
     correcting,

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 
 from hwc_node import overview
 from hwc_node.overview import PatientPage
+from hwc_node.store import KeptRecord
 from hwc_node.web.desk import AtWork, Desk, Posted, record_in
 from sync_protocol.change import PatientId, RecordId
 from sync_protocol.errors import InvalidValue
@@ -21,7 +22,13 @@ router = APIRouter()
 def page(desk: AtWork, name: str) -> Response:
     found = of(desk, name)
     every = desk.request.query_params.get("all") == "1"
-    return desk.page("patient", one=found, patient_id=name, shown=None if every else VISITS_SHOWN)
+    shown = None if every else VISITS_SHOWN
+    return desk.page("patient", one=found, patient_id=name, shown=shown, consents=consents(found))
+
+
+def consents(one: PatientPage) -> list[KeptRecord]:
+    """What the patient answered when they were asked for their consent, the latest first."""
+    return [kept for kept in one.others if kept.key.kind == "consent"]
 
 
 def of(desk: Desk, name: str) -> PatientPage:

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Response
 from hwc_node import finding
 from hwc_node.finding import Found
 from hwc_node.visiting import RANDOM_BYTES, Entry, fresh_id
-from hwc_node.web import editing, sets
+from hwc_node.web import consenting, editing, sets
 from hwc_node.web.desk import AtWork, Desk, Posted, record_in
 from sync_protocol import documents, schema
 from sync_protocol.canonical import Value
@@ -26,7 +26,6 @@ from sync_protocol.merge import Record
 from sync_protocol.pages import clinical, language
 from sync_protocol.pages.forms import Form, plain_digits
 from sync_protocol.pages.language import said
-from sync_protocol.words import N_
 
 ALIKE: Final = 0.93  # nearness of names from which on two may be one person
 MOST_ALIKE: Final = 5
@@ -35,10 +34,6 @@ PHONE: Final = re.compile(r"\+?\d{10,13}")
 ABHA_DIGITS: Final = 14
 _YEAR: Final = re.compile(r"[0-9]{4}")
 _MONTH: Final = re.compile(r"[0-9]{4}-[0-9]{2}")
-CONSENT_WORDING: Final = N_(
-    "My health records may be kept on this centre's computer and sent, sealed, to hub doctors who help to treat me."
-    " I may ask to see them, to have them corrected, and to have them erased as far as the law allows."
-)
 TEXTS: Final = ("village", "guardian", "address", "language")
 CLEARED: Final = (*TEXTS, "phone", "abha")
 """What may be emptied again when a patient's particulars are put right."""
@@ -70,7 +65,7 @@ def _name_records(desk: Desk, form: Form) -> None:
 
 
 def _show(desk: Desk, form: Form, alike: list[Found], status: int = 200) -> Response:
-    return desk.page("register", form=form, alike=alike, wording=CONSENT_WORDING, status=status)
+    return desk.page("register", form=form, alike=alike, wording=consenting.WORDING, status=status)
 
 
 @router.post("/register")
@@ -78,19 +73,13 @@ def register(desk: AtWork, form: Posted) -> Response:
     with language.speaking(desk.words):
         _name_records(desk, form)
         writes = _patient_writes(desk, form)
-        given = form.required("given", said("Choose whether the patient consents"))
+        given = consenting.asked(form)
     patient = PatientId(record_in(form.value("patient")))
     asked = form.value("new") == "yes" or _is_saved(desk, patient)
     alike = [] if form.errors or asked else _alike(desk, writes)
     if alike:
         return _show(desk, form, alike, 409)
-    consent: dict[str, Value] = {
-        "given": given == "yes",
-        "wording": desk.words.gettext(CONSENT_WORDING),
-        "language": desk.words.code,
-        "mode": "in_person",
-        "at": desk.now_ms,
-    }
+    consent = consenting.answered(desk, given)
     saved = desk.saved(
         form,
         lambda: desk.visiting.register(patient, writes, record_in(form.value("consent")), consent, desk.now_ms),
