@@ -36,6 +36,7 @@ RECORDS: Final = 100_000
 STORED: Final = 1_000_000
 TURNS: Final = 300
 CASES: Final = 1_000  # of those that wait, to ask for
+SHOWN: Final = 25  # on the queue's first page
 BATCH: Final = 1_000
 SEED: Final = 9
 FACILITY: Final = "HWC000800"
@@ -184,22 +185,33 @@ def _serving(home: Path, folder: Path) -> Iterator[Served]:
 
 def _hub(hub: HubPlace, stored: int, turns: int) -> list[Figure]:
     ingest.store_many(hub, stored)
-    hub.run("people", "add", "dr.rao", "--name", "Dr Kavita Rao", "--registration-number", "KMC 51234")
-    doctor = Doctor("dr.rao", "Dr Kavita Rao", PASSPHRASE)
-    let_in(hub, doctor)
+    rao = _doctor(hub, "dr.rao", "Dr Kavita Rao")
+    shah = _doctor(hub, "dr.shah", "Dr Neha Shah", "--specialty", SPECIALTIES[-1])
     chance = random.Random(SEED)
     waiting = [
         one["id"] for one in hub.lines("referrals", "list", "--status", "received", "--limit", str(CASES), "--json")
     ]
     hold(waiting, "no referral waits at the hub")
     times = Times()
-    with signed_in(hub, doctor) as browser:
+    with signed_in(hub, rao) as browser, signed_in(hub, shah) as specialist:
+        csrf = hidden(browser.get("/").text)["csrf"]
         for turn in range(turns):
             times.take(browser, "queue", partial(browser.get, "/"))
+            times.take(specialist, "a specialist's queue", partial(specialist.get, "/"))
             times.take(browser, "case", partial(browser.get, f"/cases/{chance.choice(waiting)}"))
             if turn % 3 == 0:
                 times.take(browser, "the service by state", partial(browser.get, "/service"))
+                path = f"/cases/{chance.choice(waiting[:SHOWN])}"  # of the first page, so that the queue is another then
+                times.take(browser, "claim", partial(browser.post, f"{path}/claim", {"csrf": csrf}), 303)
+                times.take(browser, "give back", partial(browser.post, f"{path}/release", {"csrf": csrf}), 303)
     return times.figures(f"hub of {stored:,} records")
+
+
+def _doctor(hub: HubPlace, login: str, name: str, *more: str) -> Doctor:
+    hub.run("people", "add", login, "--name", name, "--registration-number", "KMC 51234", *more)
+    made = Doctor(login, name, PASSPHRASE)
+    let_in(hub, made)
+    return made
 
 
 def _at(times: Sequence[float], percent: int) -> float:

@@ -76,6 +76,6 @@ def test_pages_are_asked_for_at_a_centre_and_at_a_hub(folder: Path) -> None:
     found = told(pages.run(folder, patients=20, records=120, stored=200, turns=3))
     for page in ("find", "patient", "save", "home", "report"):
         assert found[f"{page}, median, 20 patients, 120 records"].value > 0
-    for page in ("queue", "case", "the service by state"):
+    for page in ("queue", "a specialist's queue", "case", "claim", "the service by state"):
         assert found[f"{page}, 99 of 100, hub of 200 records"].ratio is not None
     assert found["hwc serve, the most it held"].value > 20
