@@ -17,7 +17,7 @@ help:
 	@echo "make bench           the benchmarks, as a table (ARGS=--json: one object a line)"
 	@echo "make simulate SEED=n one simulated world again; make soak: many worlds and long property tests"
 	@echo "make setup           only what the others do first: $(VENV) with the locked dependencies"
-	@echo "make assets          the pages' styles, scripts and fonts, from npm packages (make setup does this too)"
+	@echo "make assets          the pages' styles, scripts and fonts from npm packages, and compiled templates (make setup does this too)"
 	@echo "make lock            requirements.lock anew from pyproject.toml (needs uv); make clean: remove $(VENV)"
 
 setup: $(STAMP) assets
