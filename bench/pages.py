@@ -201,7 +201,9 @@ def _hub(hub: HubPlace, stored: int, turns: int) -> list[Figure]:
             times.take(browser, "case", partial(browser.get, f"/cases/{chance.choice(waiting)}"))
             if turn % 3 == 0:
                 times.take(browser, "the service by state", partial(browser.get, "/service"))
-                path = f"/cases/{chance.choice(waiting[:SHOWN])}"  # of the first page, so that the queue is another then
+                path = (
+                    f"/cases/{chance.choice(waiting[:SHOWN])}"  # of the first page, so that the queue is another then
+                )
                 times.take(browser, "claim", partial(browser.post, f"{path}/claim", {"csrf": csrf}), 303)
                 times.take(browser, "give back", partial(browser.post, f"{path}/release", {"csrf": csrf}), 303)
     return times.figures(f"hub of {stored:,} records")
