@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from bench.sign_ins import Doctor
 from tests.browser.conftest import Opening
-from tests.browser.stage import Stage
+from tests.browser.stage import PASSPHRASE, Stage
 
 OWN = "another quiet river song"
 
@@ -48,6 +48,23 @@ def set_up(page: Page, doctor: Doctor, password: str) -> None:
     page.keyboard.type(doctor.code())
     page.keyboard.press("Enter")
     page.wait_for_selector("nav.app-nav")
+
+
+def test_the_second_step_is_whole_on_a_phone(stage: Stage, opening: Opening) -> None:
+    window = opening(360)
+    page = window.page
+    page.goto(stage.hub.url)
+    page.locator("#login").fill("officer")
+    page.locator("#password").fill(PASSPHRASE)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#code")
+    window.look("hub-small-sign-in-code")
+    assert window.too_wide() == []
+    page.locator("#code").fill("000000")
+    page.keyboard.press("Enter")
+    expect(page.locator(".nhsuk-error-summary")).to_be_visible()
+    window.look("hub-small-sign-in-code-refused")
+    assert window.too_wide() == []
 
 
 def test_the_first_sign_in_needs_no_scripts_and_no_mouse(stage: Stage, opening: Opening) -> None:
