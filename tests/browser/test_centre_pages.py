@@ -86,7 +86,7 @@ def fill(centre: Centre) -> dict[str, str]:
     arrive(centre.store, "message", said, 5, patient=asked.patient, origin=Writer.DOCTOR, now_ms=now_ms)
     answered = REPLY | about | {"seen_positions": {FACILITY: 4}, "advice": f"{LONG} " * 9}
     reply = arrive(centre.store, "reply", answered, 6, patient=asked.patient, origin=Writer.DOCTOR, now_ms=now_ms)
-    contact = {"present": True, "details": {"text": f"Dr {LONG}", "phone": "9845012345"}}
+    contact = {"present": True, "details": {"name": f"Dr {LONG}", "phone": "9845012345"}}
     arrive(centre.store, "facility", {"name": "Rampur", "duty_contacts/any": contact}, 7, origin=Writer.HUB)
     seen = next(one for one in centre.records("case") if id_text(one.key.record) == case)
     arrive(centre.store, "case", {"plan": f"{LONG} " * 9}, 8, record=seen.key.record, patient=asked.patient)

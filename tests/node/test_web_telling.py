@@ -11,13 +11,19 @@ from hwc_node import membership, overview
 from hwc_node.engine import begin_write
 from hwc_node.overview import EMERGENCY_WAITS_MS
 from hwc_node.store import KeptRecord
+from sync_protocol import exports
+from sync_protocol.documents import id_text
 from sync_protocol.schema import Writer
-from tests.node.enrolled_home import NOW_MS, PERSON, Home, arrive, make_home, write
+from tests.node.enrolled_home import NOW_MS, PERSON, Home, arrive, fresh_id, make_home, write
 from tests.node.paged_centre import Centre, CentreWindow
+from tests.node.referred import REPLY
+from tests.node.test_web_registering import BIDI, HOSTILE
 from tests.pages.window import words
 
 MINUTE_MS = 60_000
 PAGES = ("/", "/today", "/register", "/referrals", "/follow-ups", "/decisions", "/sync", "/report", "/elsewhere")
+BY_DOCTOR = ("advice", "doctor", "qualification", "registration_number", "refer_onward", "correction_reason")
+BY_DRUG = ("drug", "form", "strength", "dose", "route", "frequency", "advice", "allergy_reason")
 TOLD = "The hub has not received this emergency. Phone now."
 
 
@@ -145,7 +151,7 @@ def alarm(text: str) -> str:
 def test_an_emergency_not_received_is_told_on_every_page_with_whom_to_call(
     centre: Centre, window: CentreWindow
 ) -> None:
-    contacts = {"duty_contacts/any": {"present": True, "details": {"text": "Dr Rao", "phone": "9845012345"}}}
+    contacts = {"duty_contacts/any": {"present": True, "details": {"name": "Dr Rao", "phone": "9845012345"}}}
     arrive(centre.store, "facility", {"name": "Rampur", **contacts}, 3, origin=Writer.HUB)
     path = referred(centre, window, urgency="emergency")
     patient = next(iter(re.findall(r'href="(/patients/[^"/]+)"', window.get(path).text)))
@@ -154,6 +160,7 @@ def test_an_emergency_not_received_is_told_on_every_page_with_whom_to_call(
     for page in (*PAGES, patient, f"{patient}/visit", path):
         told = alarm(window.get(page).text)
         assert TOLD in told, page
+        assert "Call Dr Rao: 9845012345" in told
         assert "Lakshmi Devi" in told
         assert "more" not in told
     assert 'role="alert"' in window.get(patient).text
@@ -201,3 +208,52 @@ def test_what_the_hub_refused_is_counted_and_told_beside_being_offline(centre: C
     with begin_write(centre.store.engine) as connection:
         membership.put(connection, {membership.LAST_ERROR: ""})
     assert window.shown("/").count("Needs you: the hub could not take some records") == 1
+
+
+# -- hostile text ------------------------------------------------------------------------------------------------------
+
+
+def test_hostile_text_of_a_doctor_and_in_what_became_and_why_is_inert_on_each_page(
+    centre: Centre, window: CentreWindow
+) -> None:
+    """Whoever wrote it: a reply and a message that arrive were checked by no form of this centre."""
+    text = " ".join(HOSTILE)
+    patient = window.register("Lakshmi Devi")
+    case = window.visit(patient, temperature_c="39", plan="rest")
+    path = window.refer(patient, case)
+    (about,) = centre.records("referral")
+    asks(centre, about, text)
+    said = REPLY | {"referral": about.key.record, **dict.fromkeys(BY_DOCTOR, text), "diagnosis": {"text": text}}
+    said |= {"corrects": fresh_id(), "prescription": [dict.fromkeys(BY_DRUG, text)]}
+    reply = arrive(centre.store, "reply", said, 6, patient=about.patient, origin=Writer.DOCTOR)
+    for page in ("/referrals", path, f"{path}/prescription/{id_text(reply.record)}"):
+        assert_inert(window.get(page).text)
+    window.saved(f"{path}/read", {"outcome": text}, page=path)
+    (seen,) = centre.records("case")
+    arrive(centre.store, "case", {"plan": text}, 7, record=seen.key.record, patient=about.patient)
+    decided = f"/decisions/{exports.conflict_id(seen.key, 'plan')}"
+    assert_inert(window.get(decided).text)
+    window.saved(decided, {"take": "other", "other": text, "note": text})
+    measured = re.search(r"/vitals/[0-9a-f-]+/correct", window.get(patient).text)
+    assert measured is not None
+    window.saved(f"{patient}{measured[0]}", {"temperature_c": "38", "correction_reason": text})
+    other = window.refer(patient, case)
+    window.saved(f"{other}/withdraw", {"why": text}, page=other)
+    for page in (path, patient, decided):
+        assert_inert(window.get(page).text)
+    wrong = f"{patient}/records/case/{case}/error"
+    window.saved(wrong, {"reason": text, "hidden": "yes"})
+    assert_inert(window.get(wrong).text)
+    for page in (other, f"{path}/slip", "/", "/decisions", "/today", "/report"):
+        assert_inert(window.get(page).text, shown=False)
+    (kept,) = centre.records("acknowledgement")
+    assert kept.record.view()["outcome"] == text, "it is saved as it was typed"
+
+
+def assert_inert(page: str, *, shown: bool = True) -> None:
+    """shown: the page has to have it."""
+    assert "&lt;script&gt;alert(1)" in page or not shown
+    assert "<script>alert" not in page
+    assert "<img" not in page
+    assert "49" not in re.findall(r"4\d(?= \{%)", words(page))
+    assert BIDI not in re.sub(r'value="[^"]*"|<textarea.*?</textarea>', "", page, flags=re.DOTALL)
