@@ -11,12 +11,23 @@ from sync_protocol.directory import Contact, Particulars
 
 
 def particulars(store: Store) -> Particulars:
-    """Of this centre. Where a hub that was put back has begun a second record, the one that was written last counts."""
+    """Of this centre."""
     member = store.membership
-    found = [one for one in store.records(kind=directory.KIND) if one.facility == member.facility]
-    if not found:
-        return Particulars(member.facility_name, "", "", "", {})
-    return directory.particulars_of(max(found, key=lambda one: one.kept[-1].held.order).record)
+    return _entry(store, member.facility) or Particulars(member.facility_name, "", "", "", {})
+
+
+def _entry(store: Store, facility: str) -> Particulars | None:
+    """Where a hub that was put back has begun a second record, the one that was written last counts."""
+    found = [one for one in store.records(kind=directory.KIND) if one.facility == facility]
+    return directory.particulars_of(max(found, key=lambda one: one.kept[-1].held.order).record) if found else None
+
+
+def facility_name(store: Store, facility: str) -> str:
+    """What a centre is called; empty where nothing here knows it."""
+    if facility == store.membership.facility:
+        return particulars(store).name
+    entry = _entry(store, facility)
+    return entry.name if entry is not None else ""
 
 
 def duty_contact(store: Store, specialty: str) -> Contact | None:

@@ -90,6 +90,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "line_import": 78,
         "fhir_import": 79,
         "clinic": 80,
+        "decided": 80,
         "subscribing": 80,
         "sync": 80,
         "courier": 80,

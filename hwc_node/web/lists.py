@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
-from hwc_node import edits, overview, questioning, server_certificate, standing
+from hwc_node import decided, directory, edits, overview, questioning, server_certificate, standing
 from hwc_node.views import Conflict
 from hwc_node.web import editing, faults, registering
 from hwc_node.web.desk import AtWork, Desk, Posted, Watching
@@ -91,6 +91,9 @@ def decisions(desk: AtWork) -> Response:
         found=found,
         refused=refused,
         most=MOST_CONFLICTS,
+        decided=decided.lately(desk.store, desk.now_ms),
+        decided_days=decided.DAYS,
+        person_of=desk.clinic.name_of,
         news=questioning.questioned(desk.store),
         name_of=desk.clinic.patient_name,
         why_of=faults.refusal_said,
@@ -125,6 +128,7 @@ def _decision(desk: Desk, name: str, form: Form, status: int = 200) -> Response:
         patient_id=documents.id_text(one.patient),
         patient_name=desk.clinic.patient_name(one.patient) or "",
         name_of=desk.clinic.name_of,
+        where_of=lambda code: directory.facility_name(desk.store, code),
         status=status,
     )
 

@@ -257,6 +257,23 @@ def test_either_both_or_another_is_kept_and_can_be_undone(
     assert sorted(map(str, live(centre, key, "plan"))) == ["refer", "rest"]
 
 
+def test_what_was_decided_lately_is_found_again_to_be_undone(centre: Centre, window: CentreWindow) -> None:
+    path, _ = conflict(centre)
+    assert "Rampur (HWC000001)" in window.shown(path)
+    assert "Decided here" not in window.shown("/decisions")
+    window.saved(path, {"take": "other", "other": "wait"})
+    patient = f"/patients/{id_text(centre.records('patient')[0].key.record)}"
+    window.saved(f"{patient}/edit", {"name": "Lakshmi Devi", "village": "Melur"})
+    page = window.get("/decisions").text
+    assert "Decided here in the last 30 days Plan , to look at or undo Lakshmi Devi Visit · Somebody" in words(page)
+    assert page.count(f'href="{path}"') == 1
+    window.saved(path, {"undo": "yes"})
+    assert "Decided here" not in window.shown("/decisions")
+    window.saved(path, {"take": "other", "other": "wait"})
+    centre.clock.now_ms += 31 * DAY_MS
+    assert "Decided here" not in centre.window_of().shown("/decisions")
+
+
 def test_a_decision_replaces_only_what_was_shown(centre: Centre, window: CentreWindow) -> None:
     path, key = conflict(centre)
     page = window.get(path).text
