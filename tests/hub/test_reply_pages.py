@@ -13,7 +13,7 @@ from hub_server.sign_in.sessions import FRESH_MS
 from tests.hub.bare_node import BareNode
 from tests.hub.paged_hub import PagedHub
 from tests.hub.ward_pages import ANSWER, line, make, record, refer, send, sign
-from tests.pages.window import Window, hidden, words
+from tests.pages.window import Window, field_value, hidden, words
 
 PENICILLIN = {"allergies/penicillin": {"present": True, "details": {"text": "Penicillin, lips swelled"}}}
 
@@ -134,13 +134,13 @@ def test_a_draft_is_answered_with_what_the_rules_say_to_each_line_once(
     assert 'hx-swap-oob="innerHTML"' in first
     assert 'name="allergy_reason_2"' in first
     assert 'name="allergy_reason_3"' not in first
-    typed |= {"told": value(first, "told"), "allergy_reason_2": ""}
+    typed |= {"told": field_value(first, "told"), "allergy_reason_2": ""}
     assert "objected" not in rao.send(path, typed | {"advice": "More"}, page=page).text, "nothing is read out twice"
     mended = rao.send(path, typed | {"drug_3": "ORS"}, page=page).text
     assert (place(mended, 3), 'id="objected-3"' in mended) == ("", True)
     assert 'id="objected-2"' not in mended
     assert 'name="allergy_reason_2"' not in mended, "what is being typed into it stays"
-    typed |= {"told": value(mended, "told"), "allergy_reason_2": "Tolerated it in May", "drug_3": "ORS"}
+    typed |= {"told": field_value(mended, "told"), "allergy_reason_2": "Tolerated it in May", "drug_3": "ORS"}
     reasoned = rao.send(path, typed, page=page).text
     assert (place(reasoned, 2), 'id="objected-2"' in reasoned) == ("", True)
 
@@ -154,7 +154,7 @@ def test_what_is_read_for_a_draft_is_noted_and_only_where_a_drug_changed(
     before = readings(hub, name)
     first = rao.post(f"/cases/{name}/draft", fields).text
     assert readings(hub, name) == before + 1
-    rao.post(f"/cases/{name}/draft", fields | {"told": value(first, "told"), "advice": "More"})
+    rao.post(f"/cases/{name}/draft", fields | {"told": field_value(first, "told"), "advice": "More"})
     rao.post(f"/cases/{name}/draft", {**hidden(page), "advice": "More"})
     assert readings(hub, name) == before + 1
 
