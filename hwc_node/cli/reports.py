@@ -26,8 +26,8 @@ def report(
       hwc report --month 2026-03 --csv > march.csv
       hwc report --json | jq .referrals.by_specialty
 
-    Count a month: consultations by day, age and sex, referrals by specialty, urgency and how far they are, how long they
-    waited, follow-ups. From what is on this computer, by India Standard Time.
+    Count a month: consultations by day, age and sex, referrals by specialty, urgency, how far they are and what became of
+    the patients, how long they waited, follow-ups. From what is on this computer, by India Standard Time.
 
     What was entered in error does not count; referrals that were withdrawn are told apart.
     """
@@ -68,6 +68,7 @@ def _shape(found: Report) -> dict[str, Any]:
             "by_specialty": {name or "other": count for name, count in found.specialties},
             "by_urgency": found.urgencies,
             "by_stage": found.stages,
+            "by_outcome": {word or "not_noted": count for word, count in found.outcomes.items()},
         },
         "waits": {"to_received": _waits(found.to_received), "to_answered": _waits(found.to_answered)},
         "follow_ups": {

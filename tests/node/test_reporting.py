@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hwc_node import keystore, reporting
+from hwc_node import keystore, reporting, worklist
 from hwc_node.engine import begin_write
 from hwc_node.overview import when_ms
 from hwc_node.reporting import AGES, Month, Report, Waits
@@ -482,6 +482,7 @@ def test_the_command_counts_the_same(
     assert (shape["schema"], shape["month"], shape["consultations"]["total"]) == ("hwc.report/1", "2026-01", 1)
     assert shape["consultations"]["by_sex_and_age"]["F"]["unknown"] == 1
     assert (shape["referrals"]["by_urgency"]["emergency"], shape["referrals"]["by_stage"]["waiting"]) == (1, 1)
+    assert shape["referrals"]["by_outcome"] == dict.fromkeys((*worklist.OUTCOMES, "in_words"), 0) | {"not_noted": 1}
     table = hwc("report", "--month", "2026-01")
     assert table.status == 0
     assert "Rampur (HWC000001), 2026-01" in table.out
