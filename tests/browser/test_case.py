@@ -70,6 +70,10 @@ def test_a_case_is_worked_on_live_and_with_scripts(stage: Stage, opening: Openin
     page.get_by_role("link", name="Radha Bai").click(timeout=LIVE_MS)
     expect(page.locator("svg.app-chart")).to_have_count(1)
     expect(page.get_by_text("212/135 mmHg (unusual)")).to_be_visible()
+    page.locator("#advice").press_sequentially("Rest, and")
+    page.get_by_role("button", name="Claim").click()
+    expect(page.get_by_role("button", name="Give back to the queue")).to_be_visible()
+    expect(page.locator("#advice")).to_have_value("Rest, and")
     prescribe(page, "Amoxicillin")
     expect(page.locator("#draft-kept")).to_contain_text("Draft kept at")
     expect(page.locator("#objected-1")).to_contain_text("The patient is allergic to “Penicillin”")
@@ -111,6 +115,9 @@ def test_a_case_is_worked_on_live_and_with_scripts(stage: Stage, opening: Openin
     prescribe(page, "Paracetamol")
     page.get_by_role("button", name="Sign and send").click()
     expect(page.get_by_role("heading", name="Correct the answer")).to_be_visible()
+    page.reload()
+    expect(page.locator("#drug_1")).to_have_value("Paracetamol")
+    expect(page.get_by_role("button", name="Throw the draft away")).to_have_count(0)
 
 
 def test_a_case_is_worked_on_without_scripts_and_with_a_small_screen(stage: Stage, opening: Opening) -> None:

@@ -67,6 +67,7 @@ const sendDraft = async (form, draft) => {
     },
   }).catch(() => null);
   draft.onItsWay = 0;
+  if (isUnkept(draft) && (!answer || answer.status >= 500)) keepSoon(form, draft, AT_THE_LATEST_MS); // try again
   if (!answer || !answer.ok) return;
   draft.kept = Math.max(draft.kept, typed);
   const elsewhere = answer.headers.get("hx-redirect");
