@@ -394,6 +394,8 @@ def test_the_node_and_the_hub_keep_to_themselves() -> None:
 LATE: Final = {
     # FastAPI, uvicorn and APScheduler take a third of the start of every other command
     ("hwc_node/cli/moving.py", "serve"),
+    # What draws a bar takes 6 MB, and a tenth of a command's start
+    ("hwc_node/cli/console.py", "progress"),
     # FHIR's tables take 3 MB
     ("hwc_node/cli/records.py", "_taking"),
     # What speaks HTTP takes 7 MB, needed only after unlocking

@@ -18,14 +18,15 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hwc_node.sync import HubOutOfReach, RefusedByHub
 from sync_protocol.errors import HealthSyncError, InvalidValue, NotAllowed, OurFault, TheirBytes
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class Status(IntEnum):
@@ -219,6 +220,9 @@ def progress() -> Progress:
 
     said: a field of the task, what stands behind the bar: bytes, and how much of how much is done.
     """
+    from rich.console import Console  # 6 MB, and a tenth of a command's start
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     watching = sys.stderr.isatty() and not manner.quiet
     columns = (
         TextColumn("{task.description}"),
@@ -227,4 +231,4 @@ def progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    return Progress(*columns, console=RichConsole(stderr=True), transient=True, disable=not watching)
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not watching)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from typing import Annotated, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol
 
 import typer
-from rich.progress import Progress
 
 from hwc_node import views
 from hwc_node.cli import console, opening, reading, words
@@ -18,6 +17,9 @@ from hwc_node.line_import import BATCH_LINES, NOT_TAKEN, ImportRules, LineImport
 from sync_protocol import documents, schema
 from sync_protocol.change import PatientId
 from sync_protocol.errors import InvalidValue, OurFault
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 from sync_protocol.schema import Field, Kind
 
 TOLD_REFUSALS = 5  # on stderr; stdout has them all
