@@ -60,8 +60,8 @@ ID_BYTES: Final = 16
 NEW_MEMORY_KIB: Final = 19 * 1024
 NEW_ITERATIONS: Final = 11
 NEW_LANES: Final = 4
-# What a slot of the file may ask for: some times that in each respect, so that a hostile file cannot take the
-# machine's memory or its afternoon.
+# What a slot of the file may ask for: some times that memory and those lanes, and a pass more, so that a hostile file cannot
+# take the machine's memory or its afternoon.
 MAX_MEMORY_KIB: Final = 256 * 1024
 MAX_ITERATIONS: Final = 12
 MAX_LANES: Final = 16
