@@ -61,6 +61,7 @@ FLOORS: Final[dict[str, dict[str, int]]] = {
         "tables": 10,
         "files": 20,
         "lan": 20,
+        "lean": 20,
         "keystore": 30,
         "engine": 40,
         "migrations": 45,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from hwc_node import enrolment, files, standing, sync
+from hwc_node import enrolment, files, lean, standing, sync
 from hwc_node.cli import console, opening, words
 from hwc_node.cli.opening import CODE_VARIABLE, AsJson, Desk
 from hwc_node.enrolment import Enrolled
@@ -209,19 +207,6 @@ def _tell_result(done: SyncResult, as_json: bool, failed: str = "") -> None:
         console.say(f"{words.count(done.conflicts_open, 'open conflict')}: 'hwc conflicts list'")
 
 
-@contextmanager
-def _as_if_missing(package: str) -> Iterator[None]:
-    """What is loaded meanwhile does not find a package that it can do without: 8 MB that a laptop of 1 GB has a use for."""
-    here = package in sys.modules
-    if not here:
-        sys.modules[package] = None  # type: ignore[assignment]  # the import system's own word for "not there"
-    try:
-        yield
-    finally:
-        if not here:
-            del sys.modules[package]
-
-
 def serve(
     host: Annotated[
         str | None, typer.Option("--host", metavar="ADDRESS", help="Loopback, unless open_to_lan or behind TLS.")
@@ -249,9 +234,8 @@ def serve(
     at every address of this machine, and encrypted beside. What is printed tells where a phone installs the certificate.
     """
     # Imported here, since FastAPI, uvicorn and APScheduler take a third of the start of every other command.
-    with _as_if_missing(
-        "rich"
-    ):  # structlog takes it wherever it is there, for tracebacks in colour, which nobody asks for
+    # structlog takes rich wherever it is there, for tracebacks in colour, which nobody asks for.
+    with lean.without("rich"):
         from hwc_node.cli import serving
 
     serving.serve(host, port, https_port, locked=locked)
