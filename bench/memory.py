@@ -16,11 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from bench import places
 from bench.backlogs import PASSPHRASE, RECORDS_A_CONSULTATION
 from bench.figures import Figure
 from bench.peaks import peak_mb
-from bench.places import PEAKS_FILE, HubPlace, Place, hold, running_hub
+from bench.places import INSTALLED, PEAKS_FILE, HubPlace, Place, hold, running_hub
 from bench.visits import Visits
 
 RECORDS: Final = 12_500
@@ -41,7 +40,7 @@ class _Node:
     peaks_mb: dict[str, float]
 
     def run(self, what: str, *words: str, given: Path | None = None) -> None:
-        peak = run_to_its_end([str(places.BIN / "hwc"), *words], self.place.environment, given)
+        peak = run_to_its_end([str(INSTALLED / "hwc"), *words], self.place.environment, given)
         self.peaks_mb[what] = max(peak, self.peaks_mb.get(what, 0.0))
 
 

@@ -24,8 +24,9 @@ from hub_server import postgres as hub_postgres
 PEAKS_FILE: Final = "hub.peaks"  # the most memory that a hub held before it was stopped
 START_TIMEOUT_S: Final = 60
 COMMAND_TIMEOUT_S: Final = 300
-BIN = Path(sys.executable).parent
-"""Where the programs are."""
+INSTALLED: Final = Path(sys.executable).parent
+BIN = INSTALLED
+"""Where commands are taken from; tests put others here. What is looked at for its memory is taken from `INSTALLED`."""
 
 
 class StepFailed(Exception):
@@ -75,14 +76,16 @@ def free_port() -> int:
 
 @dataclass
 class HubPlace(Place):
-    """A hub below a folder, with a PostgreSQL of its own. It can be started, stopped and started again."""
+    """A hub below a folder, with a PostgreSQL of its own where no other is given. It can be started, stopped and started
+    again. serving: words for `hub serve`."""
 
     folder: Path = field(kw_only=True)
     port: int = field(kw_only=True)
+    serving: tuple[str, ...] = ()
     server: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def below(cls, folder: Path) -> HubPlace:
+    def below(cls, folder: Path, *serving: str, database_url: str = "") -> HubPlace:
         port = free_port()
         environment = {
             "HUB_HOME": str(folder / "hub"),
@@ -90,7 +93,9 @@ class HubPlace(Place):
             "HUB_PORT": str(port),
             "HUB_PUBLIC_URL": f"http://127.0.0.1:{port}",
         }
-        return cls("hub", environment, folder=folder, port=port)
+        if database_url:
+            environment["HUB_DATABASE_URL"] = database_url
+        return cls("hub", environment, folder=folder, port=port, serving=serving)
 
     @property
     def url(self) -> str:
@@ -100,7 +105,7 @@ class HubPlace(Place):
         """Returns when it is ready. Raises StepFailed."""
         with (self.folder / "hub.log").open("ab") as log:
             self.server = subprocess.Popen(
-                [str(BIN / "hub"), "serve"],
+                [str(BIN / "hub"), "serve", *self.serving],
                 env=os.environ | self.environment,
                 stdout=log,
                 stderr=log,
@@ -138,7 +143,7 @@ class Served:
         port, log = free_port(), folder / "node.log"
         with log.open("ab") as opened:
             server = subprocess.Popen(
-                [str(BIN / "hwc"), "serve", "--port", str(port), *words],
+                [str(INSTALLED / "hwc"), "serve", "--port", str(port), *words],
                 env=os.environ | node.environment,
                 stdout=opened,
                 stderr=opened,

@@ -37,7 +37,7 @@ collect_ignore = [] if SHARED.is_dir() else ["shared"]
 def cheap_passphrases() -> Iterator[None]:
     """What a new one costs in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        make_cheap(patch)
+        make_cheap(patch.setattr)
         yield
 
 

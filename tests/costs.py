@@ -5,9 +5,8 @@ What new ones really cost is held in `tests.node.test_keystore` and `tests.hub.t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
-
-import pytest
 
 from hub_server.sign_in import passwords
 from hub_server.sign_in.passwords import Cost
@@ -16,7 +15,8 @@ from hwc_node import keystore
 CHEAP: Final = Cost(memory_kib=64, iterations=1, lanes=1)
 
 
-def make_cheap(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(keystore, "NEW_MEMORY_KIB", CHEAP.memory_kib)
-    patch.setattr(keystore, "NEW_ITERATIONS", CHEAP.iterations)
-    patch.setattr(passwords, "NEW_COST", CHEAP)
+def make_cheap(put: Callable[[object, str, object], None]) -> None:
+    """put: as `setattr`."""
+    put(keystore, "NEW_MEMORY_KIB", CHEAP.memory_kib)
+    put(keystore, "NEW_ITERATIONS", CHEAP.iterations)
+    put(passwords, "NEW_COST", CHEAP)

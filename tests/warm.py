@@ -1,7 +1,8 @@
 """Programs that start at once: a process that has loaded `hwc` and `hub` already forks one for each command.
 
 Loading takes a second of work each time, and tests run hundreds of commands. What is forked is the real program in a
-process of its own, with its own environment, folder, streams, signals and exit status; only the loading was done before.
+process of its own, with its own environment, folder, streams, signals and exit status; only the loading was done before,
+and what it costs to make a passphrase was set (`tests.costs`).
 `programs` makes a folder with two small executables in the place of the installed ones. The installed ones are run by
 `tests.hub.test_wheel`, `tests.test_completion` and whatever spawns its own; a fork is wrong where memory is measured.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import array
 import atexit
+import gc
+import importlib
 import json
 import os
 import selectors
@@ -25,8 +28,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from tests.costs import make_cheap
+
 ROOT: Final = Path(__file__).resolve().parents[1]
-PROGRAMS: Final = ("hwc", "hub")
+STARTS: Final = {"hwc": "hwc_node.start", "hub": "hub_server.start"}
+LOADED: Final = (
+    "hwc_node.start",
+    "hwc_node.cli.paperwork",
+    "hwc_node.cli.serving",
+    "hwc_node.fhir_import",
+    "hwc_node.finding",
+    "hwc_node.sync.hub_http",
+    "hub_server.start",
+    "hub_server.cli.program",
+    "hub_server.migrations.running",
+    "hub_server.sync_api",
+    "alembic.command",
+    "rich.progress",
+)
+"""All that a command may need: the first, and what some load only when they come to it."""
 STREAMS: Final = 3
 LENGTH_BYTES: Final = 4
 START_TIMEOUT_S: Final = 60
@@ -58,7 +78,7 @@ def programs() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="warm-") as made:
         folder = Path(made).resolve()
         address = str(folder / "socket")
-        for program in PROGRAMS:
+        for program in STARTS:
             text = CLIENT.format(python=sys.executable, address=address, program=program)
             (folder / program).write_text(text)
             (folder / program).chmod(0o755)
@@ -155,12 +175,9 @@ def _live(asked: Sequence[Any], streams: Sequence[int], not_mine: Sequence[socke
         os.close(one)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
     sys.argv = [program, *words]
-    from hub_server import start as hub
-    from hwc_node import start as hwc
-
     status = 0
     try:
-        (hwc if program == "hwc" else hub).main()
+        sys.modules[STARTS[program]].main()
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
     threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does at its end
@@ -171,11 +188,11 @@ def _live(asked: Sequence[Any], streams: Sequence[int], not_mine: Sequence[socke
 
 
 def main() -> None:
-    import alembic.command  # noqa: F401  # all that a command may need
-
-    import hwc_node.cli.serving
-    import hwc_node.start  # noqa: F401
-
+    for module in LOADED:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # else each fork copies what it never uses, at its first collection
+    make_cheap(setattr)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(sys.argv[1])
     listening.listen(64)

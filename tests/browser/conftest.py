@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_pla
 from bench import places
 from tests.browser import chromium
 from tests.browser.stage import PASSPHRASE, Stage
+from tests.databases import Databases, throwaway_folder
+from tests.databases import databases as databases  # the fixtures
+from tests.databases import postgres_cluster as postgres_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "screenshots"
@@ -97,18 +98,16 @@ def quick_commands(warm_programs: None) -> None:
 
 
 @pytest.fixture(scope="session")
-def stage(warm_folder: Path) -> Iterator[Stage]:
-    folder = Path(tempfile.mkdtemp(prefix="pages-")).resolve()
-    folder.chmod(0o711)  # PostgreSQL's own user passes through, where this runs as root
-    made = Stage.below(folder)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(places, "BIN", warm_folder)
-            made.start()
-        yield made
-    finally:
-        made.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+def stage(warm_folder: Path, databases: Databases) -> Iterator[Stage]:
+    with throwaway_folder() as folder, databases.migrated() as url:
+        made = Stage.below(folder, url)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(places, "BIN", warm_folder)
+                made.start()
+            yield made
+        finally:
+            made.stop()
 
 
 @pytest.fixture(scope="module")

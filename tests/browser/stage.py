@@ -1,4 +1,4 @@
-"""Real programs for the pages' tests: a hub on its own PostgreSQL, a centre that serves, people who can sign in."""
+"""Real programs for the pages' tests: a hub, a centre that serves, people who can sign in."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Stage:
     doctors: dict[str, Doctor] = field(default_factory=dict)
 
     @classmethod
-    def below(cls, folder: Path) -> Stage:
+    def below(cls, folder: Path, database_url: str) -> Stage:
         port = free_port()
         environment = {
             "HWC_HOME": str(folder / "node"),
@@ -44,7 +44,8 @@ class Stage:
             "HWC_PORT": str(port),
             "HWC_SYNC_INTERVAL_S": "10",
         }
-        return cls(folder, HubPlace.below(folder), Place("hwc", environment), port)
+        hub = HubPlace.below(folder, "--workers", "0", database_url=database_url)
+        return cls(folder, hub, Place("hwc", environment), port)
 
     @property
     def node_url(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,23 +62,16 @@ def now_ms() -> int:
 
 
 @contextmanager
-def open_folder() -> Iterator[Path]:
-    """One that PostgreSQL's own user can pass through, where this runs as root."""
-    made = Path(tempfile.mkdtemp(prefix="restored-hub-"))
-    made.chmod(0o711)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[HubPlace]:
-    """A hub with a facility and a doctor."""
-    place = HubPlace.below(folder)
+def serving(folder: Path, database_url: str) -> Iterator[HubPlace]:
+    """A hub with a facility and a doctor. It admits in its own threads: another program each would take a while to begin."""
+    place = HubPlace.below(folder, "--workers", "0", database_url=database_url)
     place.start()
-    place.run("facility", "add", FACILITY, "Rampur")
-    place.run("people", "add", "doc", "--name", "Dr Kavita Rao", "--registration-number", "KMC 51234")
-    yield place
-    place.stop()
+    try:
+        place.run("facility", "add", FACILITY, "Rampur")
+        place.run("people", "add", "doc", "--name", "Dr Kavita Rao", "--registration-number", "KMC 51234")
+        yield place
+    finally:
+        place.stop()
 
 
 def copied(of: Centre, folder: Path) -> Centre:

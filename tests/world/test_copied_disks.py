@@ -5,7 +5,6 @@ Law 6: after two copies of a node make m and n changes, the hub and both have m 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,7 @@ from bench.places import HubPlace
 from hwc_node import membership, outbox, standing
 from hwc_node.engine import begin_write
 from sync_protocol.change import ChangeId
-from tests.world.centres import Centre, centre, copied, hub_digest, now_ms, open_folder, put_back, serving
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with open_folder() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def hub(folder: Path) -> Iterator[HubPlace]:
-    with serving(folder) as place:
-        yield place
+from tests.world.centres import Centre, centre, copied, hub_digest, now_ms, put_back
 
 
 def held(node: Centre) -> set[ChangeId]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from fhir.resources.R4B.bundle import Bundle
 
 from bench.places import HubPlace
@@ -15,22 +13,10 @@ from bench.visits import Visits
 from hwc_node.fhir_import import FhirImport
 from hwc_node.line_import import ImportRules
 from tests.hub.command_line import REPLY
-from tests.world.centres import FACILITY, Centre, centre, now_ms, open_folder, serving
+from tests.world.centres import FACILITY, Centre, centre, now_ms
 
 VISITS = 10
 ANSWERED = 2
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with open_folder() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def hub(folder: Path) -> Iterator[HubPlace]:
-    with serving(folder) as place:
-        yield place
 
 
 def take(node: Centre, documents: str) -> Counter[str]:

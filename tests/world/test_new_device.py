@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,11 @@ from hwc_node import membership, outbox, standing, sync
 from hwc_node.engine import begin_read
 from sync_protocol import documents
 from sync_protocol.change import PatientId
-from tests.world.centres import Centre, centre, hub_digest, open_folder, serving
+from tests.world.centres import Centre, centre, hub_digest
 
 PATIENTS = 700  # two items each: more than a feed that is told in its order
 OPEN = (17, 333, 612)
 A_BIT_BYTES = 12_000
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with open_folder() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def hub(folder: Path) -> Iterator[HubPlace]:
-    with serving(folder) as place:
-        yield place
 
 
 @pytest.fixture(scope="module")

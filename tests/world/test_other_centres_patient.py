@@ -13,7 +13,7 @@ from hwc_node import standing
 from sync_protocol import documents
 from sync_protocol.change import PatientId
 from tests.node.command_line import Ended, Runner
-from tests.world.centres import PASSPHRASE, Centre, centre, hub_digest, open_folder, serving
+from tests.world.centres import PASSPHRASE, Centre, centre, hub_digest, serving
 
 HOME, GUEST = "HWC000001", "HWC000002"
 PATIENCE_S = 20
@@ -22,14 +22,8 @@ Command = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with open_folder() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def hub(folder: Path) -> Iterator[HubPlace]:
-    with serving(folder) as place:
+def hub(folder: Path, module_database_url: str) -> Iterator[HubPlace]:
+    with serving(folder, module_database_url) as place:
         place.run("facility", "add", GUEST, "Sitapur")
         place.run("people", "add", "officer", "--name", "An Officer", "--role", "district_officer")
         yield place

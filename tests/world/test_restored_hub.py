@@ -15,18 +15,19 @@ import pytest
 from bench.places import HubPlace
 from hwc_node import standing
 from hwc_node.sync import RefusedByHub
-from tests.world.centres import FACILITY, centre, hub_digest, open_folder, serving
+from tests.databases import Databases, throwaway_folder
+from tests.world.centres import FACILITY, centre, hub_digest, serving
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with open_folder() as made:
+    with throwaway_folder() as made:
         yield made
 
 
 @pytest.fixture
-def hub(folder: Path) -> Iterator[HubPlace]:
-    with serving(folder) as place:
+def hub(folder: Path, databases: Databases) -> Iterator[HubPlace]:
+    with databases.migrated() as url, serving(folder, url) as place:
         yield place
 
 
@@ -66,7 +67,7 @@ def test_what_a_restored_hub_lost_comes_back_from_the_nodes(hub: HubPlace, folde
 
     hub.stop()
     restored = hub.ask("restore", str(saved), "--yes")
-    assert restored["kept"].startswith("hub_before_")
+    assert "_before_" in restored["kept"]
     hub.start()
     assert hub_digest(hub) != before
 
@@ -95,7 +96,9 @@ def test_what_a_restored_hub_lost_comes_back_from_the_nodes(hub: HubPlace, folde
     assert first.receipts == receipts
 
 
-def test_a_backup_that_is_damaged_or_another_hubs_changes_nothing(hub: HubPlace, folder: Path) -> None:
+def test_a_backup_that_is_damaged_or_another_hubs_changes_nothing(
+    hub: HubPlace, folder: Path, module_database_url: str
+) -> None:
     node = centre(hub, folder, "first")
     node.visit("Asha")
     node.sync()
@@ -112,9 +115,7 @@ def test_a_backup_that_is_damaged_or_another_hubs_changes_nothing(hub: HubPlace,
         bad.write_bytes(damaged)
         hub.run("restore", str(bad), "--yes", expect=6)
     hub.run("restore", str(folder / "nothing"), "--yes", expect=1)
-    other = HubPlace.below(folder / "other")
-    (folder / "other").mkdir(mode=0o711)
-    (folder / "other").chmod(0o711)
+    other = HubPlace.below(folder / "other", database_url=module_database_url)
     other.run("facility", "add", FACILITY, "Another hub's Rampur")
     other.run("restore", str(saved), "--yes", expect=3)
     hub.start()

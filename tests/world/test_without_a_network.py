@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.places import HubPlace, Place, StepFailed
-from tests.world.centres import FACILITY, PASSPHRASE, open_folder, serving
+from tests.world.centres import FACILITY, PASSPHRASE
 
 PATIENCE_S = 30
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with open_folder() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def hub(folder: Path) -> Iterator[HubPlace]:
-    """Its address is one that no centre of these tests ever asks."""
-    with serving(folder) as place:
-        yield place
 
 
 def home(folder: Path, name: str) -> Place:
