@@ -5,7 +5,8 @@ from outside, the product has no hook: the moments are those just before and jus
 program is killed as by a power cut, SIGKILL and nothing else.
 
 Each line on stdin is one life: ``{"side", "where", "steps", "head", "key", "moments"}``, lived by a fork of this
-program, which has imported everything already. The answer's line tells whether it was killed, and at which moment.
+program, which has imported everything already. The answer's line tells how it ended, and which moments it passed; that
+at which it was killed is the last. moments: after how many it is killed, 0 for never.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from hub_server.database import Database
 from hwc_node import migrations
 from hwc_node.engine import open_engine
+from tests import warm
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,16 +50,25 @@ class Lives:
     ) -> None:
         self._driver.communicate()
 
+    def moments(self, **life: Any) -> list[str]:
+        """Those of a life that goes on to its end."""
+        told = self._told(life | {"moments": 0})
+        assert told["ended"] == 0, told
+        return list(told["passed"])
+
     def live(self, **life: Any) -> str:
         """The moment at which it was killed, empty for one that went on to its end."""
+        told = self._told(life)
+        killed = told["ended"] == -signal.SIGKILL
+        assert killed or told["ended"] == 0, told
+        return str(told["passed"][-1]) if killed else ""
+
+    def _told(self, life: dict[str, Any]) -> Any:
         assert self._driver.stdin is not None
         assert self._driver.stdout is not None
         self._driver.stdin.write(json.dumps(life) + "\n")
         self._driver.stdin.flush()
-        told = json.loads(self._driver.stdout.readline())
-        assert told["ended"] in (0, -signal.SIGKILL), told
-        assert (told["ended"] == 0) == (told["moment"] == "")
-        return str(told["moment"])
+        return json.loads(self._driver.stdout.readline())
 
 
 class _Fuse:
@@ -65,9 +76,9 @@ class _Fuse:
         self._left, self._told = moments, told
 
     def moment(self, what: str) -> None:
+        os.write(self._told, f"{what}\n".encode())
         self._left -= 1
         if self._left == 0:
-            os.write(self._told, what.encode())
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -120,11 +131,12 @@ def _live(life: dict[str, Any]) -> dict[str, Any]:
             os._exit(status)
     os.close(telling)
     with os.fdopen(reading) as told:
-        moment = told.read()
-    return {"ended": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), "moment": moment}
+        passed = told.read().splitlines()
+    return {"ended": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), "passed": passed}
 
 
 def main() -> None:
+    warm.load("hwc_node.migrations.running", "hub_server.migrations.running")
     for line in sys.stdin:
         sys.stdout.write(json.dumps(_live(json.loads(line))) + "\n")
         sys.stdout.flush()

@@ -32,21 +32,18 @@ from tests.costs import make_cheap
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 STARTS: Final = {"hwc": "hwc_node.start", "hub": "hub_server.start"}
-LOADED: Final = (
+NODES: Final = (
     "hwc_node.start",
     "hwc_node.cli.paperwork",
     "hwc_node.cli.serving",
     "hwc_node.fhir_import",
     "hwc_node.finding",
+    "hwc_node.migrations.running",
     "hwc_node.sync.hub_http",
-    "hub_server.start",
-    "hub_server.cli.program",
-    "hub_server.migrations.running",
-    "hub_server.sync_api",
-    "alembic.command",
     "rich.progress",
 )
-"""All that a command may need: the first, and what some load only when they come to it."""
+"""All that a command of a node may need: its first module, and what some load only when they come to it."""
+HUBS: Final = ("hub_server.start", "hub_server.cli.program", "hub_server.migrations.running", "hub_server.sync_api")
 STREAMS: Final = 3
 LENGTH_BYTES: Final = 4
 START_TIMEOUT_S: Final = 60
@@ -91,6 +88,14 @@ def programs() -> Iterator[Path]:
                 yield folder
             finally:
                 server.terminate()
+
+
+def load(*modules: str) -> None:
+    """Before this process is forked."""
+    for module in modules:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # else each fork copies what it never uses, at its first collection
 
 
 class _Server:
@@ -188,10 +193,7 @@ def _live(asked: Sequence[Any], streams: Sequence[int], not_mine: Sequence[socke
 
 
 def main() -> None:
-    for module in LOADED:
-        importlib.import_module(module)
-    gc.collect()
-    gc.freeze()  # else each fork copies what it never uses, at its first collection
+    load(*NODES, *HUBS)
     make_cheap(setattr)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(sys.argv[1])

@@ -25,7 +25,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def warm(warm_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no memory is looked at: commands start at once (`tests.warm`)."""
+    """Commands start at once (`tests.warm`), but for those whose memory is looked at. A hub's is none of theirs."""
     monkeypatch.setattr(places, "BIN", warm_folder)
 
 
@@ -66,12 +66,14 @@ def test_find_finds_everybody_by_their_own_name(folder: Path) -> None:
     assert found["median among 60"].ratio is not None
 
 
+@pytest.mark.usefixtures("warm")
 def test_memory_watches_each_command_of_a_node(folder: Path) -> None:
     found = told(memory.run(folder, records=100, large=300))
     assert len(found) == 8
     assert all(one.value > 20 for one in found.values())
 
 
+@pytest.mark.usefixtures("warm")
 def test_pages_are_asked_for_at_a_centre_and_at_a_hub(folder: Path) -> None:
     found = told(pages.run(folder, patients=20, records=120, stored=200, turns=3))
     for page in ("find", "patient", "save", "home", "report"):

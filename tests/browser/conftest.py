@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, sync_playwright
 
 from bench import places
 from tests.browser import chromium
@@ -110,13 +110,18 @@ def stage(warm_folder: Path, databases: Databases) -> Iterator[Stage]:
             made.stop()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One for a module: as long as it runs, this thread has an event loop that other tests must not meet."""
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(**chromium.launch())
-        yield opened
-        opened.close()
+@pytest.fixture(scope="package")
+def playwright() -> Iterator[Playwright]:
+    """Of these tests alone: as long as it runs, this thread has an event loop that others must not meet."""
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    opened = playwright.chromium.launch(**chromium.launch())
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

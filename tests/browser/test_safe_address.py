@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 from hwc_node import lan, server_certificate
 from tests.browser import chromium
@@ -45,7 +45,7 @@ def centre(home: Home) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def phone(home: Home, centre: Served) -> Iterator[Browser]:
+def phone(playwright: Playwright, home: Home, centre: Served) -> Iterator[Browser]:
     """Finds the centre by its name in .local, has its certificate, and a camera."""
     certificate = x509.load_pem_x509_certificate(home.config.https_path.read_bytes())
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -55,10 +55,9 @@ def phone(home: Home, centre: Served) -> Iterator[Browser]:
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",
     ]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(**chromium.launch(), args=flags)
-        yield opened
-        opened.close()
+    opened = playwright.chromium.launch(**chromium.launch(), args=flags)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from hwc_node.line import LineState
 from sync_protocol.pages import assets
 from sync_protocol.pages.language import words_of
 from sync_protocol.pages.rendering import Renderer
-from tests.browser.chromium import launch
 
 AXE: Final = Path(__file__).parent / "static" / "axe.min.js"
 NONCE: Final = "specimen"
@@ -82,14 +81,6 @@ def url() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(**launch())
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

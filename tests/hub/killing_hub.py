@@ -25,7 +25,7 @@ from weakref import WeakSet
 import psycopg
 
 from hub_server import cli, sync_api
-from hub_server.cli import program as program  # what `serve` loads late: here once, not in each fork
+from tests import warm
 
 FUSE = struct.Struct("<q")
 WRITES = ("INSERT", "UPDATE", "DELETE", "COPY")
@@ -95,6 +95,7 @@ def wrap(fuse: Fuse) -> None:
 
 
 def main() -> None:
+    warm.load(*warm.HUBS)
     wrap(Fuse(Path(sys.argv[1])))
     sync_api.MAX_STALL_S = float(sys.argv[2])  # type: ignore[misc]
     for _ in sys.stdin:

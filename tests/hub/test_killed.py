@@ -8,7 +8,6 @@ of an answer's transaction between admitting and answering, and the one after it
 from __future__ import annotations
 
 import http.client
-import itertools
 import signal
 import socket
 import time
@@ -30,6 +29,7 @@ from sync_protocol.schema import Writer
 from sync_protocol.segment import Packed
 from tests.hub.bare_node import BareNode
 from tests.hub.served_hub import ServedHub
+from tests.moments import numbers
 
 BROKEN = (OSError, http.client.HTTPException)
 FEWEST_MOMENTS = 30  # of one visit: what is fewer was not looked at closely
@@ -195,7 +195,7 @@ def restart(hub: ServedHub, centre: Centre) -> None:
 
 def test_killed_at_any_moment_of_its_work_it_loses_and_repeats_nothing(hub: ServedHub) -> None:
     hub.start()
-    for moments in itertools.count(1):
+    for moments in numbers():
         facility = hub.world.facility(f"HWC{moments}")
         centre = Centre(hub, BareNode(hub.world.vault, facility))
         hub.light_fuse(moments)

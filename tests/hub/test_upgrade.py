@@ -17,9 +17,9 @@ from hub_server.database import STEPS, Database
 from tests.hub.command_line import Terminal, consultation
 from tests.hub.test_cli import hub as hub  # the fixture
 from tests.killing_upgrade import Lives
+from tests.moments import some_of
 
 MANY_MOMENTS: Final = 20  # fewer would mean that the wrapping misses most of the upgrade
-MAX_MOMENTS: Final = 200
 NEXT: Final = "9002"
 
 MADE_UP: Final = '''
@@ -92,28 +92,26 @@ def test_an_upgrade_killed_at_any_moment_is_finished_by_the_next_start(
     consultation(hub, database_url)
     disconnect(database_url)
     before = content(database_url)
-    with copy_of(database_url, "whole") as url:
-        upgrade(url, next_steps)
+    named = {"side": "hub", "steps": str(next_steps), "head": NEXT}
+    with copy_of(database_url, "whole") as url, Lives() as lives:
+        moments = lives.moments(where=url, **named)
         after = content(url)
     assert before["item"] == after["item"] != []
     assert len(after["made_up"]) == 1
 
-    moments: list[str] = []
+    assert len(moments) > MANY_MOMENTS
+    assert {"before commit", "after commit", "before ALTER", "after CREATE", "after INSERT"} <= set(moments)
+
     with Lives() as lives, ExitStack() as used:
-        url = used.enter_context(copy_of(database_url, "life_1"))
-        for number in range(1, MAX_MOMENTS):  # each life is the next start of the one before
-            moment = lives.live(side="hub", where=url, steps=str(next_steps), head=NEXT, moments=number)
+        url = used.enter_context(copy_of(database_url, "life_0"))
+        for number in some_of(moments):  # each life is the next start of the one before
+            moment = lives.live(where=url, moments=number, **named)
             left = content(url)
             assert left == after or (left == before and moment), moment
-            if not moment:
-                break
-            moments.append(moment)
             if left == after:
                 upgrade(url, next_steps)
                 assert content(url) == after, moment
-                url = used.enter_context(copy_of(database_url, f"life_{number + 1}"))
-    assert len(moments) > MANY_MOMENTS
-    assert {"before commit", "after commit", "before ALTER", "after CREATE", "after INSERT"} <= set(moments)
+                url = used.enter_context(copy_of(database_url, f"life_{number}"))
 
 
 def disconnect(url: str) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from hwc_node import cli, keystore
 from hwc_node.cli import console
+from tests import warm
 from tests.costs import CHEAP
 
 BEFORE, AFTER = "before", "after"
@@ -77,6 +78,7 @@ def live(life: dict[str, Any], log: int) -> int:
 
 
 def main() -> None:
+    warm.load(*warm.NODES)
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         moments, log = os.pipe()

@@ -20,6 +20,7 @@ from hwc_node import config as settings
 from hwc_node import keystore, standing, views
 from hwc_node.store import KeptRecord
 from sync_protocol.schema import Writer
+from tests.moments import some_of
 from tests.node.enrolled_home import FACILITY, PASSPHRASE
 from tests.node.killing_node import BEFORE
 from tests.node.paper_hub import PaperHub
@@ -30,7 +31,6 @@ from tests.node.served_centre import ROOT, Centre, environment, patients, save_l
 LINES = 66  # two transactions of the import
 LONG_TEXT_BYTES = 100  # random, so that some segments are needed
 REPLIES = 25
-SOME = 8
 DEATHS = 10
 MOST_MOMENTS = 40  # so that some lives end in the import, some in the sync, and some go through
 FEWEST_COMMITS = 15  # of a sync with several segments and pages: that the moments are not found any more is found out
@@ -147,16 +147,6 @@ def work(folder: Path, lives: Lives, lines: list[dict[str, Any]]) -> Iterator[Wo
         yield Work(folder, peer, lives, lines)
 
 
-def _chosen(moments: list[str]) -> list[int]:
-    """The outermost moments of each command, before and after, and some of the others: each run draws them anew."""
-    of_kind: dict[str, list[int]] = {}
-    for number, moment in enumerate(moments, 1):
-        of_kind.setdefault(moment, []).append(number)
-    outermost = {number for numbers in of_kind.values() for number in (numbers[0], numbers[-1])}
-    others = sorted(set(range(1, len(moments) + 1)) - outermost)
-    return sorted({*outermost, *random.sample(others, min(SOME, len(others)))})
-
-
 def test_killed_at_any_commit_it_has_what_it_told_and_loses_nothing(
     tmp_path: Path, lives: Lives, lines: list[dict[str, Any]]
 ) -> None:
@@ -166,7 +156,7 @@ def test_killed_at_any_commit_it_has_what_it_told_and_loses_nothing(
         expected = whole.outcome()
         assert len(whole.told) == LINES
     assert sum(moment == f"sync {BEFORE} commit" for moment in moments) > FEWEST_COMMITS
-    for number in _chosen(moments):
+    for number in some_of(moments):
         enrolled = not moments[number - 1].startswith("enrol")
         with work(tmp_path / f"{number}", lives, lines) as one:
             ended, passed = one.live(number)  # a link that was told to be quicker may need fewer segments

@@ -16,13 +16,13 @@ from hwc_node.migrations import STEPS, Steps
 from hwc_node.store import Store
 from sync_protocol.errors import OurFault
 from tests.killing_upgrade import Lives
+from tests.moments import some_of
 from tests.node import enrolled_home
 from tests.node.command_line import Runner, point_at
 from tests.node.enrolled_home import PERSON, Home, make_home
 
 PATIENTS: Final = 30
 MANY_MOMENTS: Final = 20  # fewer would mean that the wrapping misses most of the upgrade
-MAX_MOMENTS: Final = 200
 
 MADE_UP: Final = '''
 """A made-up step: it adds, fills, alters and drops."""
@@ -95,37 +95,35 @@ def test_an_upgrade_killed_at_any_moment_is_finished_by_the_next_start(
 ) -> None:
     source = home.config.database_path
     before = content(source, home.key)
+    named = {"side": "node", "steps": str(next_steps.folder), "head": next_steps.head, "key": home.key.hex()}
     whole = tmp_path / "whole.db"
     shutil.copy(source, whole)
-    upgrade(whole, home.key, next_steps)
+    with Lives() as lives:
+        moments = lives.moments(where=str(whole), **named)
     after = content(whole, home.key)
     assert len(after["made_up"]) == len(before["change"]) > PATIENTS - 1
     assert after["alembic_version"] != before["alembic_version"]
 
-    moments: list[str] = []
+    assert len(moments) > MANY_MOMENTS
+    assert {"before commit", "after commit", "after replace", "before ALTER", "after DROP"} <= set(moments)
+
     folder = tmp_path / "lives"
     folder.mkdir()
     path = folder / "node.db"
     kept = migrations.kept_copy(path)
     shutil.copy(source, path)
-    named = {"steps": str(next_steps.folder), "head": next_steps.head, "key": home.key.hex()}
     with Lives() as lives:
-        for number in range(1, MAX_MOMENTS):  # each life is the next start of the one before
-            moment = lives.live(side="node", where=str(path), moments=number, **named)
+        for number in some_of(moments):  # each life is the next start of the one before
+            moment = lives.live(where=str(path), moments=number, **named)
             left = content(path, home.key)
             assert left == after or (left == before and moment), moment
             if left == after:
                 assert content(kept, home.key) == before, moment
                 assert {one.name for one in folder.iterdir()} == {path.name, kept.name}, moment
-            if not moment:
-                break
-            moments.append(moment)
             if left == after:
                 upgrade(path, home.key, next_steps)
                 assert content(path, home.key) == after, moment
                 shutil.copy(source, path)
-    assert len(moments) > MANY_MOMENTS
-    assert {"before commit", "after commit", "after replace", "before ALTER", "after DROP"} <= set(moments)
 
 
 def test_the_older_program_refuses_the_upgraded_database_and_takes_the_kept_copy(home: Home, next_steps: Steps) -> None:

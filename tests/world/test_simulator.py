@@ -1,6 +1,6 @@
 """Many simulated worlds with fresh seeds, and a look at the simulator itself: does it repeat, and does it find mistakes?
 
-`SIMULATED_WORLDS` says how many worlds (300 unless told). A failing seed is printed with the command that replays it.
+`SIMULATED_WORLDS` says how many worlds (200 unless told). A failing seed is printed with the command that replays it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.simulate import fresh_seed, many
 from tests.simulated_disk import Fault
 from tests.simulator import simulate
 
-WORLDS: Final = int(os.environ.get("SIMULATED_WORLDS", "300"))
+WORLDS: Final = int(os.environ.get("SIMULATED_WORLDS", "200"))
 WORLDS_TO_FIND_A_FAULT: Final = 150  # the shyest of them shows in one world of fifteen
 FAILED_ONCE: Final = (613234532907,)
 """Seeds whose worlds found a mistake: 613234532907, a notice of the quarantine that is told again while others wait."""
