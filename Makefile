@@ -15,7 +15,7 @@ help:
 	@echo "make test            every test, against a real PostgreSQL (ARGS=tests/node: only those)"
 	@echo "make lint types      ruff; mypy strict"
 	@echo "make bench           the benchmarks, as a table (ARGS=--json: one object a line)"
-	@echo "make simulate SEED=n one simulated world again; make soak: many worlds and long property tests"
+	@echo "make simulate SEED=n one simulated world again; make soak: many worlds, long property tests, kills at each moment"
 	@echo "make setup           only what the others do first: $(VENV) with the locked dependencies"
 	@echo "make assets          the pages' styles, scripts and fonts from npm packages, and compiled templates (make setup does this too)"
 	@echo "make lock            requirements.lock anew from pyproject.toml (needs uv); make clean: remove $(VENV)"
@@ -70,7 +70,8 @@ simulate: $(STAMP)
 	@$(RUN) -m tests.simulate $(SEED)
 
 soak: $(STAMP)
-	@HYPOTHESIS_PROFILE=soak SIMULATED_WORLDS=20000 $(RUN) -m pytest -n 2 -q tests/protocol tests/world
+	@HYPOTHESIS_PROFILE=soak SIMULATED_WORLDS=20000 $(RUN) -m pytest -n 2 -q tests/protocol tests/world \
+		tests/hub/test_killed.py tests/hub/test_upgrade.py tests/node/test_killed.py tests/node/test_upgrade.py tests/node/test_sync.py
 
 bench: $(STAMP) assets
 	@$(RUN) -m bench $(ARGS)

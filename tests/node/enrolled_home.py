@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from hwc_node import config as settings
@@ -46,7 +48,7 @@ def make_home(folder: Path, facility: FacilityCode = FACILITY, hub_url: str = "h
     """A home below ``folder``, its person in a key slot; port 9 of its hub answers nobody."""
     config = settings.load(folder / "home", {})
     settings.make_folders(config)
-    key = keystore.create(config.slots_path, PERSON, PERSON_NAME, PASSPHRASE)
+    key = _unused(config)
     root, hub, signer = Identity(os.urandom(32)), NodeId(os.urandom(16)), Identity(os.urandom(32))
     recipients = [
         (role, Recipient(os.urandom(64), os.urandom(32)).public.public)
@@ -69,9 +71,42 @@ def make_home(folder: Path, facility: FacilityCode = FACILITY, hub_url: str = "h
         membership.FACILITY_NAME: "Rampur",
         membership.ENROLLED_MS: NOW_MS,
     }
-    with Store.open(config, key, create=True) as store, begin_write(store.engine) as connection:
+    with Store.open(config, key) as store, begin_write(store.engine) as connection:
         membership.put(connection, values)
     return Home(config, key)
+
+
+def _unused(config: NodeConfig) -> bytes:
+    """Put slots and an empty database there, and give their key: the same each time. Who the home is comes later."""
+    slots, key = _slots()
+    config.slots_path.write_bytes(slots)
+    config.slots_path.chmod(settings.FILE_MODE)
+    put_empty_database(config, key)
+    return key
+
+
+@cache
+def _slots() -> tuple[bytes, bytes]:
+    """A file of slots, and its key."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "slots"
+        key = keystore.create(file, PERSON, PERSON_NAME, PASSPHRASE)
+        return file.read_bytes(), key
+
+
+def put_empty_database(config: NodeConfig, key: bytes) -> None:
+    """As ``create`` of `Store.open` makes it: copied, since making it takes longer than many a test."""
+    config.database_path.write_bytes(_empty_database(key))
+    config.database_path.chmod(settings.FILE_MODE)
+
+
+@cache
+def _empty_database(key: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        config = settings.load(Path(folder) / "home", {})
+        settings.make_folders(config)
+        Store.open(config, key, create=True).close()
+        return config.database_path.read_bytes()
 
 
 def fresh_id() -> bytes:

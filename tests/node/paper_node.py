@@ -21,6 +21,7 @@ from sync_protocol.hlc import Hlc
 from sync_protocol.keys import EnrolmentRequest, Identity, Recipient
 from sync_protocol.replica import Author
 from sync_protocol.schema import Writer
+from tests.node.enrolled_home import put_empty_database
 from tests.node.paper_hub import NOW_MS, PaperHub, PaperLink
 
 FACILITY = FacilityCode("HWC000001")
@@ -44,7 +45,8 @@ class PaperNode:
         """Enrol at the hub, and open."""
         config = settings.load(folder, {})
         settings.make_folders(config)
-        store = Store.open(config, DATABASE_KEY, create=True)
+        put_empty_database(config, DATABASE_KEY)
+        store = Store.open(config, DATABASE_KEY)
         identity, recipient = Identity(os.urandom(32)), Recipient(os.urandom(64), os.urandom(32))
         node, code = os.urandom(16), keys.parse_code(hub.new_code(facility, "http://127.0.0.1:9"))
         asked = EnrolmentRequest(1, code.secret, node, "box", identity.public, recipient.public.public)

@@ -28,6 +28,7 @@ from sync_protocol.feed_page import Position
 from sync_protocol.hlc import MAX_TIME_MS
 from sync_protocol.merge import Held
 from tests import strategies as some
+from tests.node.enrolled_home import put_empty_database
 from tests.node.paper_hub import NOW_MS, PaperHub
 from tests.node.paper_node import DATABASE_KEY, PERSON, PaperNode
 
@@ -182,7 +183,8 @@ class _Shelf:
     def __init__(self, folder: Path) -> None:
         config = settings.load(folder, {})
         settings.make_folders(config)
-        self.store = Store.open(config, DATABASE_KEY, create=True)
+        put_empty_database(config, DATABASE_KEY)
+        self.store = Store.open(config, DATABASE_KEY)
 
     def keep(self, batch: list[Held], position: int) -> None:
         with begin_write(self.store.engine) as connection:
