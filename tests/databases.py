@@ -33,6 +33,7 @@ THROWAWAY_SETTINGS: Final = {
 }
 
 EMPTY: Final = "template1"  # PostgreSQL's own
+LARGE_BYTES: Final = 64 * 1024
 _SCHEMA: Final = """
 SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace),
     (SELECT sum(relnatts * 7 + relchecks * 5 + relhastriggers::integer) FROM pg_class
@@ -123,9 +124,12 @@ class Databases:
     def _empty(self, connection: psycopg.Connection) -> None:
         """No rows, and numbers begin anew."""
         some = " UNION ALL ".join(f"(SELECT '{name}' FROM \"{name}\" LIMIT 1)" for name in self._tables)
-        used = ", ".join(f'"{name}"' for (name,) in connection.execute(some.encode()))
-        if used:
-            connection.execute(f"TRUNCATE {used} CASCADE".encode())
+        used = [name for (name,) in connection.execute(some.encode())]
+        for name in used:
+            connection.execute(f'DELETE FROM "{name}"'.encode())  # of few rows: a thirtieth of what truncating takes
+        large = "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND pg_relation_size(oid) > %s"
+        for (name,) in connection.execute(large, (self._tables, LARGE_BYTES)).fetchall():
+            connection.execute(f'TRUNCATE "{name}"'.encode())  # what was deleted takes its place, and is read over
         connection.execute(
             "SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) FROM pg_sequences"
             " WHERE last_value IS NOT NULL"
