@@ -139,6 +139,12 @@ def session_of(connection: Connection, token: str, now_ms: int, *, touch: bool =
     return SignedIn(who, name, csrf_of(token), created_ms, used_ms, second_factor_ms, must_change)
 
 
+def owner_of(connection: Connection, token: str) -> PersonId | None:
+    """Whose session this token opens, or opened until it was over; None where nobody knows any more."""
+    row = connection.execute("SELECT person FROM session WHERE token_hash = %s", (hash_of(token),)).fetchone()
+    return PersonId(bytes(row[0])) if row else None
+
+
 def sessions_of(connection: Connection, person: PersonId, now_ms: int) -> list[OpenSession]:
     """A person's open sessions, the one used last first."""
     rows = connection.execute(

@@ -88,7 +88,7 @@ def add_pages(
 
 
 def _to_the_sign_in(request: Request, _error: Exception) -> Response:
-    return _to(request, SIGN_IN)
+    return signing_in.come_back(request, _to(request, SIGN_IN))
 
 
 def _to_the_password(request: Request, _error: Exception) -> Response:

@@ -1,7 +1,7 @@
-"""The cookies of the hub's pages: the session, a sign-in under way, the language.
+"""The cookies of the hub's pages: the session, a sign-in under way, the page to go back to, the language.
 
 All are for this server alone: no script reads them, and no page of another site makes a browser send them. Behind a TLS
-proxy they are for HTTPS only, and the first two begin with ``__Host-``: a browser takes such a name from this very host
+proxy they are for HTTPS only, and the first three begin with ``__Host-``: a browser takes such a name from this very host
 alone, so that a neighbour below the same domain cannot plant a session of its own here.
 """
 
@@ -14,6 +14,7 @@ from fastapi import Request, Response
 
 SESSION: Final = "hub_session"
 PENDING: Final = "hub_pending"
+BACK: Final = "hub_back"
 LANGUAGE: Final = "language"
 YEAR_S: Final = 365 * 86_400
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from hub_server import sign_in
 from hub_server.web import drawing, faults, guards
-from hub_server.web.cookies import LANGUAGE, PENDING, SESSION, YEAR_S
+from hub_server.web.cookies import BACK, LANGUAGE, PENDING, SESSION, YEAR_S
 from hub_server.web.desk import (
     RANDOM_BYTES,
     SIGN_IN,
@@ -104,15 +105,27 @@ def second_step(request: Request, form: Sent) -> Response:
 
 
 def _signed_in(request: Request, token: str) -> Response:
-    """On to the first page, under the new session alone."""
-    place = place_of(request)
+    """On under the new session alone: to the first page, or to where this person was when the one before was over."""
+    place, path = place_of(request), "/"
     before = place.cookies.read(request, SESSION)
     if before:
         with place.store.database.transaction() as connection:
+            if sign_in.owner_of(connection, before) == sign_in.owner_of(connection, token):
+                path = guards.page_at(request, place.cookies.read(request, BACK))
             sign_in.sign_out(connection, before, place.now_ms())
-    response = RedirectResponse("/", 303)
+    response = RedirectResponse(path, 303)
     place.cookies.drop(response, PENDING)
+    place.cookies.drop(response, BACK)
     place.cookies.set(response, SESSION, token)
+    return response
+
+
+def come_back(request: Request, response: Response) -> Response:
+    """Let the browser keep which page somebody was at when their session was over; nothing that they typed."""
+    cookies = place_of(request).cookies
+    asked_from = urlsplit(request.headers.get("hx-current-url", "")).path or request.url.path
+    if cookies.read(request, SESSION) and (page := guards.page_at(request, asked_from)) != "/":
+        cookies.set(response, BACK, page)
     return response
 
 

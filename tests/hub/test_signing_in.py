@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import html
 import re
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from hub_server import people, recovery, sign_in
@@ -321,6 +324,39 @@ def test_a_session_ends_after_fifteen_idle_minutes_and_after_twelve_hours(hub: P
     assert goes_to(busy) == ""
     hub.world.now_ms = begun + sessions.SESSION_MS + 1
     assert goes_to(busy) == "/sign-in"
+
+
+def again(hub: PagedHub, window: Window, login: str) -> str:
+    """Sign in at a browser whose session is over; where it leads."""
+    window.send("/sign-in", {"login": login, "password": PASSWORD})
+    return str(window.send("/sign-in/code", {"code": hub.people[login].code()}).headers["location"])
+
+
+def test_whoever_signs_in_again_is_back_where_they_were_and_nobody_else_is(hub: PagedHub) -> None:
+    hub.add("dr.rao")
+    hub.add("dr.shah")
+    window = hub.signed_in("dr.rao")
+    case = f"/cases/{uuid.uuid4()}"
+    asked: tuple[tuple[Callable[[], httpx2.Response], str], ...] = (
+        (lambda: window.get(case), case),
+        (lambda: window.post(f"{case}/reply", {"advice": "typed-secret"}), case),
+        (lambda: window.get("/queue/rows", hx_request="true", hx_current_url=f"http://127.0.0.1{case}?all=yes"), case),
+        (lambda: window.get("/account", hx_request="true", hx_current_url="http://evil.example/\\evil"), "/"),
+        (lambda: window.get("/"), "/"),
+    )
+    for ask, back in asked:
+        hub.world.now_ms += sessions.IDLE_MS + 1
+        answer = ask()
+        assert "/sign-in" in (answer.headers.get("location"), answer.headers.get("hx-redirect"))
+        assert "typed-secret" not in str(answer.headers)
+        assert again(hub, window, "dr.rao") == back
+    hub.world.now_ms += sessions.IDLE_MS + 1
+    window.get(case)
+    assert again(hub, window, "dr.shah") == "/"
+    assert "hub_back" not in window.client.cookies
+    window.post("/sign-out", {"csrf": window.csrf})
+    assert goes_to(window, case) == "/sign-in"
+    assert "hub_back" not in window.client.cookies
 
 
 def test_what_an_open_page_asks_for_by_itself_keeps_no_session_alive(hub: PagedHub) -> None:
