@@ -1,4 +1,4 @@
-"""What a doctor has typed into a reply and not signed yet: it survives a reload, a sign-out and another machine.
+"""What a doctor has typed into a case's forms and not sent yet: it survives a reload, a sign-out and another machine.
 
 A draft belongs to one doctor and one referral; nobody else is shown it. It is sealed under the patient's key, so it is
 erased with the patient, and opens for nobody who has the database alone. It goes when the reply is signed and by itself
@@ -7,7 +7,7 @@ when it is old; sizes and numbers are bounded. It refuses to know what the field
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,15 +36,21 @@ class Draft:
 
 
 def keep(
-    store: Store, connection: Connection, doctor: PersonId, name: RecordId, fields: Fields, now_ms: int, nonce: bytes
+    store: Store,
+    connection: Connection,
+    doctor: PersonId,
+    name: RecordId,
+    fields: Fields,
+    now_ms: int,
+    nonce: bytes,
+    *,
+    is_of_form: Callable[[str], bool] = lambda _field: True,
 ) -> None:
-    """Keep what the form says now in the place of what it said before. nonce: 12 random bytes.
+    """Keep what a form says now in the place of what it said before; no draft where nothing is said. nonce: 12 random
+    bytes. is_of_form: whether a field is one of this form: what the page's others said stays.
 
     Raises InvalidValue (``E_NO_SUCH_REFERRAL``: also of a patient who was erased) or TooLarge (``E_DRAFT_TOO_LARGE``).
     """
-    raw = msgspec.msgpack.encode({field: list(values) for field, values in fields.items()})
-    if len(raw) > MAX_DRAFT_BYTES:
-        raise TooLarge("This draft is too long to be kept.", code="E_DRAFT_TOO_LARGE")
     held = connection.execute(  # the patient is not erased before the draft stands there to be erased too
         "SELECT facility, patient FROM patient WHERE wrapped_key <> '' AND patient ="
         " (SELECT patient FROM referral WHERE referral = %s LIMIT 1) FOR SHARE",
@@ -53,6 +59,15 @@ def keep(
     if held is None:
         raise InvalidValue("The hub has no such referral.", code="E_NO_SUCH_REFERRAL")
     home, patient = held[0], PatientId(bytes(held[1]))
+    before = find(store, connection, doctor, name)
+    others = {field: values for field, values in before.fields.items() if not is_of_form(field)} if before else {}
+    whole = others | {field: list(values) for field, values in fields.items()}
+    raw = msgspec.msgpack.encode(whole)
+    if len(raw) > MAX_DRAFT_BYTES:
+        raise TooLarge("This draft is too long to be kept.", code="E_DRAFT_TOO_LARGE")
+    if not whole:
+        drop(connection, doctor, name)
+        return
     key = store.keys_of(connection, [patient])[patient]
     sealed = store.vault.seal_text(key, raw, _LABEL + doctor + name, nonce)
     connection.execute("DELETE FROM draft WHERE person = %s AND referral = %s AND facility <> %s", (doctor, name, home))

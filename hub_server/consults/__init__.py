@@ -1,7 +1,7 @@
 """The doctor's verbs: claim, give back, hand over, ask, reply, and resolving a conflict. (Queue and charts: `charts`.)
 
     claiming    who has a referral: claim, release, hand_over; ask
-    replying    parse_answer, reply, corrections, keep_draft, what is in their way; the drugs' rules
+    replying    parse_answer, reply, corrections, drafts, what is in their way; the drugs' rules
     settling    resolve, conflicts_of
     writing     what they share: who may, the transaction, the centre's directory
 
@@ -14,11 +14,13 @@ from hub_server.consults.claiming import ask, claim, hand_over, keep_claim, may_
 from hub_server.consults.replying import (
     ANSWER_FIELDS,
     MAX_ANSWER_BYTES,
+    QUESTION,
     Correction,
     LinesRefused,
     has_answered,
     in_the_way,
     keep_draft,
+    keep_question,
     look_at,
     objections,
     parse_answer,
@@ -30,6 +32,7 @@ from hub_server.consults.writing import RANDOM_BYTES, Done, require_sight, requi
 __all__ = [
     "ANSWER_FIELDS",
     "MAX_ANSWER_BYTES",
+    "QUESTION",
     "RANDOM_BYTES",
     "Correction",
     "Done",
@@ -43,6 +46,7 @@ __all__ = [
     "in_the_way",
     "keep_claim",
     "keep_draft",
+    "keep_question",
     "look_at",
     "may_take",
     "objections",

@@ -32,6 +32,7 @@ ANSWER_FIELDS: Final = ("diagnosis", "advice", "prescription", "follow_up_days",
 REQUIRED_FIELDS: Final = ("mode", "first")  # telemedicine practice: each consultation records both
 SAYING_FIELDS: Final = ("diagnosis", "advice", "prescription", "refer_onward")
 MAX_ANSWER_BYTES: Final = documents.MAX_LINE_BYTES
+QUESTION: Final = "text"  # in a draft: what a doctor begins to ask the centre; all else is of the reply
 _ENDED: Final = {Status.WITHDRAWN: "E_WITHDRAWN", Status.CLOSED: "E_CLOSED"}
 
 
@@ -146,7 +147,8 @@ def keep_draft(
     corrects: RecordId | None,
     by_itself: bool,
 ) -> bool:
-    """Keep what is typed into a reply; False, and nothing is kept, where a page sent by itself what its doctor has signed.
+    """Keep what is typed into a reply, beside a question; False, and nothing is kept, where a page sent by itself what its
+    doctor has signed.
 
     Such a draft was typed before the answer that it comes after, and would stand in the form of its correction. corrects:
     the reply that it is to correct, None for a first answer. Raises what `seen_row` and `drafts.keep` raise.
@@ -157,8 +159,16 @@ def keep_draft(
             stands = charts.standing_reply(connection, store, name)
             if stands is not None and stands.key.record != corrects and charts.author(stands) == doctor.id:
                 return False
-        drafts.keep(store, connection, doctor.id, name, fields, now_ms, nonce)
+        drafts.keep(store, connection, doctor.id, name, fields, now_ms, nonce, is_of_form=lambda one: one != QUESTION)
         return True
+
+
+def keep_question(store: Store, doctor: Person, name: RecordId, text: str, now_ms: int, nonce: bytes) -> None:
+    """Keep a question that is being typed, beside what is kept of a reply; an empty one was sent. Raises as `keep_draft`."""
+    with store.database.transaction() as connection:
+        seen_row(connection, doctor, name, now_ms)
+        typed = {QUESTION: [text]} if text else {}
+        drafts.keep(store, connection, doctor.id, name, typed, now_ms, nonce, is_of_form=lambda one: one == QUESTION)
 
 
 def _claiming(

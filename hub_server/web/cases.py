@@ -80,9 +80,11 @@ def _read(desk: Desk, name: RecordId) -> Seen:
 
 def _begun(seen: Seen) -> Form:
     """The reply's form when the page is opened: the draft, else the answer that may be corrected, else nothing."""
-    if seen.draft is not None:
-        return Form({field: list(values) for field, values in seen.draft.fields.items()})
-    return answering.filled_from(seen.chart.reply.view()) if seen.chart.reply is not None else Form()
+    fields = {field: list(values) for field, values in seen.draft.fields.items()} if seen.draft is not None else {}
+    question = {consults.QUESTION: fields.pop(consults.QUESTION, [""])}
+    if fields or seen.chart.reply is None:
+        return Form(fields | question)
+    return Form(answering.filled_from(seen.chart.reply.view()).given | question)
 
 
 def _show(desk: Desk, seen: Seen, form: Form, status: int = 200) -> Response:
@@ -90,6 +92,8 @@ def _show(desk: Desk, seen: Seen, form: Form, status: int = 200) -> Response:
     before = answering.positions_of(form)  # of the page that the doctor wrote this on
     form.given["positions"] = [answering.positions_text(chart.heads)]
     form.given["lines"] = [str(answering.lines_of(form))]
+    if seen.draft is not None:  # the reply's form has no question in it
+        form.given.setdefault(consults.QUESTION, seen.draft.fields.get(consults.QUESTION, [""]))
     with desk.store.database.transaction() as connection:
         takers = attending.takers(connection, row, desk.person, desk.now_ms)
 
@@ -149,7 +153,20 @@ def ask(desk: Doctor, name: str, form: Posted) -> Response:
     if not desk.saved(form, lambda: consults.ask(desk.store, desk.person, record, text, desk.now_ms, random)):
         begun = _begun(seen)
         return _show(desk, seen, Form(begun.given | form.given, form.errors), 422)
+    _keep_question(desk, record, "")
     return desk.go(f"/cases/{name}")
+
+
+@router.post("/cases/{name}/ask/draft")
+def keep_question(desk: Doctor, name: str, form: Posted) -> Response:
+    """What is typed, kept while it is typed."""
+    _keep_question(desk, record_in(name), form.value(consults.QUESTION))
+    return desk.page("draft_kept", draft=Draft({}, desk.now_ms))
+
+
+def _keep_question(desk: Desk, name: RecordId, text: str) -> None:
+    nonce = desk.randomness()[:NONCE_BYTES]
+    consults.keep_question(desk.store, desk.person, name, text, desk.now_ms, nonce)
 
 
 def _once(form: Form) -> bytes:

@@ -115,7 +115,8 @@ def _signed_in(request: Request, token: str) -> Response:
             sign_in.sign_out(connection, before, place.now_ms())
     response = RedirectResponse(path, 303)
     place.cookies.drop(response, PENDING)
-    place.cookies.drop(response, BACK)
+    if place.cookies.read(request, BACK):
+        place.cookies.drop(response, BACK)
     place.cookies.set(response, SESSION, token)
     return response
 

@@ -22,6 +22,27 @@ PLACES: Final = (
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
 )
 PATIENCE_S: Final = 30.0
+DRAWN_FOR_NOBODY: Final = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup")
+"""What drops down from the address bar: two more programs for each window, which take longer than most pages."""
+PLAYWRIGHTS: Final = (
+    "AimEnabled",
+    "AvoidCorsURLLoaderRestartOnRedirect",
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsFirstBalancedModeAutoEnable",
+    "HttpsUpgrades",
+    "LensOverlay",
+    "MediaRouter",
+    "NetworkTimeServiceQuerying",
+    "OptimizationHints",
+    "PaintHolding",
+    "PreconnectToSearch",
+    "TcpPortRandomizationWin",
+    "ThirdPartyStoragePartitioning",
+    "msEdgeUpdateLaunchServicesPreferredVersion",
+    "msForceBrowserSignIn",
+)
+"""What Playwright turns off by itself: a browser takes the last list that it is given, and this one comes behind."""
 
 
 class NoBrowser(Exception):
@@ -33,6 +54,7 @@ class Launch(TypedDict):
 
     executable_path: str
     chromium_sandbox: bool
+    args: list[str]
 
 
 @cache
@@ -53,9 +75,10 @@ def executable() -> str:
     )
 
 
-def launch() -> Launch:
+def launch(*flags: str) -> Launch:
     """How it is started. Raises NoBrowser."""
-    return {"executable_path": executable(), "chromium_sandbox": os.geteuid() != 0}
+    off = f"--disable-features={','.join((*PLAYWRIGHTS, *DRAWN_FOR_NOBODY))}"
+    return {"executable_path": executable(), "chromium_sandbox": os.geteuid() != 0, "args": [off, *flags]}
 
 
 def _runs(path: str) -> bool:

@@ -55,7 +55,7 @@ def phone(playwright: Playwright, home: Home, centre: Served) -> Iterator[Browse
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",
     ]
-    opened = playwright.chromium.launch(**chromium.launch(), args=flags)
+    opened = playwright.chromium.launch(**chromium.launch(*flags))
     yield opened
     opened.close()
 

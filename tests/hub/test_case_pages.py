@@ -281,6 +281,36 @@ def test_a_question_that_is_sent_twice_is_written_once_and_another_of_the_same_p
     assert words(case(rao, name)).count("Since when, exactly?") == 2, "asked again, from another page"
 
 
+def test_a_question_that_is_being_typed_is_kept_beside_the_draft_of_the_reply(
+    hub: PagedHub, node: BareNode, rao: Window
+) -> None:
+    name, _ = refer(hub, node)
+    page = f"/cases/{name}"
+    for typed in ("Since", "Since when?"):
+        assert "Draft kept" in rao.send(f"{page}/ask/draft", {"text": typed}, page=page).text
+    assert "Since when?" in case(rao, name)
+    rao.send(f"{page}/draft", {"advice": "Half written"}, page=page)
+    again = case(rao, name)
+    assert "Since when?" in again and "Half written" in again
+    rao.send(f"{page}/ask", {"text": "Since when?"}, page=page)
+    after = case(rao, name)
+    assert after.count("Since when?") == 1, "it was sent, and is typed no more"
+    assert "Half written" in after
+    rao.send(f"{page}/ask/draft", {"text": "And the other ear?"}, page=page)
+    rao.saved(f"{page}/draft/drop", {}, page=page)
+    assert "other ear" not in case(rao, name)
+
+
+def test_a_question_alone_is_no_draft_of_a_correction(hub: PagedHub, node: BareNode, rao: Window) -> None:
+    name, _ = refer(hub, node)
+    assert sign(rao, name, ANSWER | {"advice": "Rest well"}).status_code == 303
+    page = f"/cases/{name}"
+    rao.send(f"{page}/ask/draft", {"text": "Better now?"}, page=page)
+    shown = case(rao, name)
+    assert "Better now?" in shown
+    assert re.search(r'name="advice"[^>]*>Rest well<', shown)
+
+
 # -- hostile text ------------------------------------------------------------------------------------------------------
 
 

@@ -72,6 +72,7 @@ ITS_DOCTORS: Final[set[Route]] = {
     ("POST", "/cases/{name}/claim"),
     ("POST", "/cases/{name}/release"),
     ("POST", "/cases/{name}/hand-over"),
+    ("POST", "/cases/{name}/ask/draft"),
     ("POST", "/cases/{name}/draft"),
     ("POST", "/cases/{name}/draft/drop"),
     ("GET", "/cases/{name}/news"),
