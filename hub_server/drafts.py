@@ -51,9 +51,9 @@ def keep(
 
     Raises InvalidValue (``E_NO_SUCH_REFERRAL``: also of a patient who was erased) or TooLarge (``E_DRAFT_TOO_LARGE``).
     """
-    held = connection.execute(  # the patient is not erased before the draft stands there to be erased too
+    held = connection.execute(  # neither is the patient erased meanwhile, nor another form kept
         "SELECT facility, patient FROM patient WHERE wrapped_key <> '' AND patient ="
-        " (SELECT patient FROM referral WHERE referral = %s LIMIT 1) FOR SHARE",
+        " (SELECT patient FROM referral WHERE referral = %s LIMIT 1) FOR NO KEY UPDATE",
         (name,),
     ).fetchone()
     if held is None:

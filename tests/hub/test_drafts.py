@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,30 @@ def test_a_draft_is_found_again_by_its_doctor_alone_and_the_last_one_counts(ward
     with ward.world.database.transaction() as connection:
         assert drafts.begun(connection, ward.doctors["rao"].id) == {name: NOW_MS + 1}
         assert drafts.begun(connection, ward.doctors["nair"].id) == {}
+
+
+def test_two_forms_of_a_page_that_are_kept_at_once_lose_neither(ward: Ward, node: BareNode) -> None:
+    name, _ = ward.refer(node)
+    store, doctor = ward.world.store, ward.doctors["rao"].id
+
+    def keep_question() -> None:
+        with ward.world.database.transaction() as connection:
+            begun.set()
+            typed = {"text": ["Since when?"]}
+            drafts.keep(
+                store, connection, doctor, name, typed, NOW_MS, os.urandom(12), is_of_form=lambda one: one == "text"
+            )
+
+    begun = threading.Event()
+    with ThreadPoolExecutor(1) as beside:
+        with ward.world.database.transaction() as connection:
+            of_reply = {"is_of_form": lambda one: one != "text"}
+            drafts.keep(store, connection, doctor, name, FIELDS, NOW_MS, os.urandom(12), **of_reply)
+            asked = beside.submit(keep_question)
+            begun.wait()
+            time.sleep(0.2)  # long enough for it to come to the row that the first one holds
+        asked.result()
+    assert find(ward, "rao", name) == Draft(FIELDS | {"text": ["Since when?"]}, NOW_MS)
 
 
 def test_a_draft_is_sealed_and_opens_in_its_own_place_only(ward: Ward, node: BareNode) -> None:
