@@ -93,6 +93,7 @@ class SignIn:
                     outcome: Pending | Refused = refusals.wrong_password()
                 else:
                     outcome = self._pending(connection, found, now_ms, randomness)
+                    tries.hold(connection, subjects)
                     tries.forget(connection, subjects[0])
                     tries.take_back(connection, subjects[1])
             return _or_raise(outcome)
@@ -180,6 +181,8 @@ class SignIn:
                 made = passwords.make_password(new, here.person, randomness[sessions.TOKEN_BYTES :]) if right else None
             if made is None:
                 with self._database.transaction() as connection:
+                    if self._is_over(connection, token, now_ms):
+                        raise refusals.signed_out()  # somebody else changed it: what was given may have been right
                     self._note_refusal(connection, "refuse password", here.person.id, now_ms)
                 raise Refused(N_("The old password is not right."), code="E_WRONG_OLD_PASSWORD")
             with self._database.transaction() as connection:
@@ -198,7 +201,8 @@ class SignIn:
                 yield
         except SignInBusy:
             with self._database.transaction() as connection:
-                for one in sorted(subjects, key=lambda subject: subject.name):
+                tries.hold(connection, subjects)
+                for one in subjects:
                     tries.take_back(connection, one)
             raise
 

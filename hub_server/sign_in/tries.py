@@ -3,7 +3,7 @@
 A few tries are free; each one more doubles the wait, up to 15 minutes. Tries are forgotten one by one with time. A try is
 counted before it is made and taken back if it succeeds, so that many at once gain nothing. A row holds a keyed hash of
 whom it is about (people type passwords where the login goes) and one time: when all is forgotten. There are at most
-`MAX_SUBJECTS`; beyond, those that are forgotten soonest go first.
+`MAX_SUBJECTS`; beyond, those that are forgotten soonest go first, and never the one that has just tried.
 
 What this costs: who keeps trying a login from elsewhere makes its owner wait up to 15 minutes. `hub people password`
 lets them in at once.
@@ -91,15 +91,12 @@ def _subject(vault: Vault, limit: Limit, text: bytes) -> Subject:
 def count(connection: Connection, subjects: Sequence[Subject], now_ms: int) -> None:
     """Count a try that is about to be made. Raises TryLater; then nothing was counted."""
     ordered = sorted(subjects, key=lambda one: one.name)
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO sign_in_try (subject, forgotten_ms, again_ms) VALUES (%s, %s, 0) ON CONFLICT DO NOTHING",
-            [(one.name, now_ms) for one in ordered],
-        )
-        is_new = cursor.rowcount > 0
+    # one statement, since a row that one has found may be forgotten before a second has locked it
     rows = connection.execute(
-        "SELECT subject, forgotten_ms, again_ms FROM sign_in_try WHERE subject = ANY(%s) ORDER BY subject FOR UPDATE",
-        ([one.name for one in ordered],),
+        "INSERT INTO sign_in_try AS known (subject, forgotten_ms, again_ms)"
+        " SELECT name, %s, 0 FROM unnest(%s::bytea[]) AS fresh (name)"
+        " ON CONFLICT (subject) DO UPDATE SET again_ms = known.again_ms RETURNING subject, forgotten_ms, again_ms",
+        (now_ms, [one.name for one in ordered]),
     ).fetchall()
     stored = {bytes(name): (forgotten_ms, again_ms) for name, forgotten_ms, again_ms in rows}
     wait_ms = max((stored[one.name][1] - now_ms for one in ordered), default=0)
@@ -112,17 +109,25 @@ def count(connection: Connection, subjects: Sequence[Subject], now_ms: int) -> N
             "UPDATE sign_in_try SET forgotten_ms = %s, again_ms = %s WHERE subject = %s",
             (now_ms + debt_ms, now_ms + one.limit.wait_ms(tries), one.name),
         )
-    if is_new:
-        _bound(connection)
+    if (now_ms, 0) in stored.values():  # a new row
+        _bound(connection, ordered)
 
 
-def _bound(connection: Connection) -> None:
+def _bound(connection: Connection, just_counted: Sequence[Subject]) -> None:
     row = connection.execute("SELECT count(*) FROM sign_in_try").fetchone()
     if row is not None and row[0] > MAX_SUBJECTS:
         connection.execute(
-            "DELETE FROM sign_in_try WHERE subject IN (SELECT subject FROM sign_in_try ORDER BY forgotten_ms LIMIT %s)",
-            (row[0] - MAX_SUBJECTS,),
+            "DELETE FROM sign_in_try WHERE subject IN (SELECT subject FROM sign_in_try WHERE subject <> ALL(%s)"
+            " ORDER BY forgotten_ms LIMIT %s FOR UPDATE SKIP LOCKED)",
+            ([one.name for one in just_counted], row[0] - MAX_SUBJECTS),
         )
+
+
+def hold(connection: Connection, subjects: Sequence[Subject]) -> None:
+    """For who is about to change several: those who count them wait, in the same order."""
+    connection.execute(
+        "SELECT FROM sign_in_try WHERE subject = ANY(%s) ORDER BY subject FOR UPDATE", ([one.name for one in subjects],)
+    )
 
 
 def take_back(connection: Connection, subject: Subject) -> None:
@@ -141,5 +146,7 @@ def forget(connection: Connection, subject: Subject) -> None:
 def drop_forgotten(connection: Connection, now_ms: int) -> int:
     """Remove the rows that say nothing any more; how many."""
     return connection.execute(
-        "DELETE FROM sign_in_try WHERE forgotten_ms < %s AND again_ms < %s", (now_ms, now_ms)
+        "DELETE FROM sign_in_try WHERE subject IN (SELECT subject FROM sign_in_try"
+        " WHERE forgotten_ms < %s AND again_ms < %s FOR UPDATE SKIP LOCKED)",
+        (now_ms, now_ms),
     ).rowcount

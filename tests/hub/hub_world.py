@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from sync_protocol.envelope import EnvelopeId
 from sync_protocol.session import NodeSession
 from sync_protocol.wire import Heads
 from tests.hub.bare_node import NOW_MS, BareNode
+
+PATIENCE_S = 20
 
 
 @dataclass
@@ -81,6 +84,23 @@ class HubWorld:
                 return total
             total += done.changes
 
+    def somebody_waits(self) -> bool:
+        """One of two who want the same rows waits for the other."""
+        with self.database.transaction() as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            ).fetchone()
+            return row is not None and row[0] > 0
+
 
 def random_record() -> bytes:
     return os.urandom(16)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    done = threading.Event()
+    for _ in range(PATIENCE_S * 100):
+        if condition():
+            return
+        done.wait(0.01)
+    raise AssertionError("what was waited for did not come")

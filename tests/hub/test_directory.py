@@ -185,7 +185,7 @@ def test_two_hubs_at_once_tell_each_centre_once(land: Land) -> None:
     assert [len(land.entries(code)) for code in land.nodes] == [1, 1, 1]
 
 
-def test_a_mark_that_comes_while_a_centre_is_told_is_not_lost(land: Land, database_url: str) -> None:
+def test_a_mark_that_comes_while_a_centre_is_told_is_not_lost(land: Land) -> None:
     """Whoever marks waits for the telling to end, and the next one finds the mark."""
     marking: list[threading.Thread] = []
     with land.world.database.transaction() as connection:
@@ -193,19 +193,11 @@ def test_a_mark_that_comes_while_a_centre_is_told_is_not_lost(land: Land, databa
         assert taken is not None
         marking.append(threading.Thread(target=land.change, args=(taken,), kwargs={"name": "Renamed"}))
         marking[0].start()
-        while marking[0].is_alive() and not somebody_waits(database_url):
+        while marking[0].is_alive() and not land.world.somebody_waits():
             pass
     marking[0].join()
     land.settle()
     assert land.known(taken).name == "Renamed"
-
-
-def somebody_waits(url: str) -> bool:
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        ).fetchone()
-        return row == (1,)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -18,9 +18,7 @@ from sync_protocol.change import Change, FacilityCode, PatientId
 from sync_protocol.feed_page import Cursor, next_hash
 from sync_protocol.schema import Writer
 from tests.hub.bare_node import NOW_MS, BareNode
-from tests.hub.hub_world import HubWorld
-
-PATIENCE_S = 20
+from tests.hub.hub_world import PATIENCE_S, HubWorld, wait_until
 
 
 @pytest.fixture
@@ -40,23 +38,6 @@ def positions(hub: HubWorld, facility: str) -> list[tuple[int, bytes]]:
         return [(one.position, one.change) for one in feed.after(connection, facility, 0, 10_000)]
 
 
-def is_waiting_for_a_lock(hub: HubWorld) -> bool:
-    with hub.database.transaction() as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        ).fetchone()
-        return bool(row and row[0])
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    done = threading.Event()
-    for _ in range(PATIENCE_S * 100):
-        if condition():
-            return
-        done.wait(0.01)
-    raise AssertionError("what was waited for did not come")
-
-
 def test_a_late_committer_cannot_make_a_reader_skip_a_position(hub: HubWorld) -> None:
     """The first writer takes position 1 and dawdles: the second waits for it, and no reader sees 2 before 1."""
     node = hub.node("HWC1")
@@ -70,7 +51,7 @@ def test_a_late_committer_cannot_make_a_reader_skip_a_position(hub: HubWorld) ->
                     hub.store.receive(quick, incoming("HWC1", second), NOW_MS)
 
             hurried = pool.submit(hurry)
-            wait_until(lambda: is_waiting_for_a_lock(hub))
+            wait_until(hub.somebody_waits)
             assert positions(hub, "HWC1") == []
         hurried.result(PATIENCE_S)
     assert positions(hub, "HWC1") == [(1, first.id), (2, second.id)]
@@ -167,7 +148,7 @@ def test_subscribing_while_a_change_is_admitted_loses_nothing(hub: HubWorld) -> 
         with hub.database.transaction() as connection:
             hub.store.receive(connection, incoming("HWC1", edit), NOW_MS)
             running = pool.submit(subscribing(hub, PatientId(patient.record)))
-            wait_until(lambda: is_waiting_for_a_lock(hub))
+            wait_until(hub.somebody_waits)
         assert running.result(PATIENCE_S) == 2
     assert [change for _, change in positions(hub, "HWC2")] == [patient.id, edit.id]
 
@@ -181,7 +162,7 @@ def test_a_change_admitted_while_subscribing_goes_to_the_new_feed(hub: HubWorld)
         with hub.database.transaction() as connection:
             assert hub.store.subscribe(connection, PatientId(patient.record), FacilityCode("HWC2"), NOW_MS) == 1
             running = pool.submit(admitting(hub, edit))
-            wait_until(lambda: is_waiting_for_a_lock(hub))
+            wait_until(hub.somebody_waits)
         running.result(PATIENCE_S)
     assert [change for _, change in positions(hub, "HWC2")] == [patient.id, edit.id]
     with hub.database.transaction() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -17,7 +18,7 @@ from hub_server import audit, sign_in
 from hub_server.ledger import Ledger
 from hub_server.people import Person
 from hub_server.rotation import rewrap, rotate
-from hub_server.sign_in import SignIn, credentials, desk, sessions, tries
+from hub_server.sign_in import SignIn, credentials, desk, passwords, sessions, tries
 from hub_server.sign_in.credentials import Standing
 from hub_server.sign_in.passwords import Turns
 from hub_server.sign_in.refusals import Refused, SignInBusy, TryLater
@@ -26,7 +27,7 @@ from hub_server.sign_in.tries import ADDRESS, LOGIN, MAX_WAIT_MS, Limit, Subject
 from hub_server.vault import HubIdentity, Vault
 from sync_protocol.errors import BadSignature, HealthSyncError, NeedsPerson
 from tests.hub.bare_node import NOW_MS
-from tests.hub.hub_world import HubWorld
+from tests.hub.hub_world import PATIENCE_S, HubWorld, wait_until
 from tests.hub.migrating import bring
 from tests.hub.paged_hub import PASSWORD, PagedHub, hashed
 
@@ -226,6 +227,85 @@ def test_two_who_change_one_password_at_once_do_not_both(hub: PagedHub, signing:
         2,
     )
     assert sorted(verdicts) == ["E_SIGNED_OUT", "done"]
+
+
+def test_whose_session_ends_while_the_old_password_is_looked_at_is_signed_out_and_not_told_that_it_is_wrong(
+    hub: PagedHub, signing: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = open_session(hub, hub.add("dr.rao").person)
+
+    def meanwhile(_password: str, _hashed: passwords.Hashed | None) -> bool:
+        with hub.world.database.transaction() as connection:
+            return not sign_in.sign_out(connection, token, hub.world.now_ms)
+
+    monkeypatch.setattr(passwords, "matches", meanwhile)
+    with pytest.raises(Refused) as caught:
+        signing.change_password(token, PASSWORD, OWN, hub.world.now_ms, os.urandom(64))
+    assert caught.value.code == "E_SIGNED_OUT"
+
+
+def test_a_try_that_waited_until_all_was_forgiven_is_the_first(hub: PagedHub) -> None:
+    """The row that it was about to change is gone."""
+    subjects = [tries.of_login(hub.world.vault, "dr.rao"), tries.of_address(hub.world.vault, "192.0.2.1")]
+
+    def guess() -> None:
+        with hub.world.database.transaction() as connection:
+            tries.count(connection, subjects, hub.world.now_ms)
+
+    for _ in range(LOGIN.free):
+        guess()
+    with ThreadPoolExecutor(1) as pool:
+        with hub.world.database.transaction() as first:
+            first.execute("SELECT FROM sign_in_try ORDER BY subject FOR UPDATE")
+            waiting = pool.submit(guess)
+            wait_until(hub.world.somebody_waits)
+            for one in subjects:
+                tries.forget(first, one)
+        waiting.result(PATIENCE_S)
+    for _ in range(LOGIN.free):
+        guess()
+    with pytest.raises(TryLater):
+        guess()
+
+
+def test_who_gets_in_waits_for_the_same_tries_in_the_same_order_as_who_tries(
+    hub: PagedHub, signing: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two from one address, one with the right password already and one that begins, wait for each other."""
+    hub.add("dr.rao")
+    login = tries.of_login(hub.world.vault, "dr.rao")
+    addresses = [f"192.0.2.{number}" for number in range(64)]
+    address = next(one for one in addresses if tries.of_address(hub.world.vault, one).name < login.name)
+    holding = "SELECT FROM sign_in_try WHERE subject = %s FOR UPDATE"
+    with hub.world.database.transaction() as other, ThreadPoolExecutor(1) as pool:
+        matches = passwords.matches
+
+        def meanwhile(password: str, hashed: passwords.Hashed | None) -> bool:
+            other.execute(holding, (tries.of_address(hub.world.vault, address).name,))
+            return matches(password, hashed)
+
+        monkeypatch.setattr(passwords, "matches", meanwhile)
+        begun = pool.submit(signing.begin, "dr.rao", PASSWORD, address, hub.world.now_ms, os.urandom(64))
+        wait_until(hub.world.somebody_waits)
+        other.execute(holding, (login.name,))
+        other.commit()
+        assert begun.result(PATIENCE_S)
+
+
+def test_two_who_make_room_at_once_do_not_wait_for_each_other(hub: PagedHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor for those whose tries are just being counted: room is made elsewhere."""
+    monkeypatch.setattr(tries, "MAX_SUBJECTS", 2)
+    old, held = Subject(os.urandom(32), ADDRESS), Subject(os.urandom(32), LOGIN)
+    count(hub, held, NOW_MS - LOGIN.forget_ms)
+    count(hub, old, NOW_MS)
+    with hub.world.database.transaction() as other:
+        other.execute("SELECT FROM sign_in_try WHERE subject = %s FOR UPDATE", (held.name,))
+        with hub.world.database.transaction() as connection:
+            connection.execute("SET LOCAL lock_timeout = '1s'")
+            tries.count(connection, [Subject(os.urandom(32), LOGIN)], NOW_MS)
+            stored = {bytes(row[0]) for row in connection.execute("SELECT subject FROM sign_in_try")}
+            assert held.name in stored and old.name not in stored
+            assert tries.drop_forgotten(connection, NOW_MS + 9 * LOGIN.forget_ms) == 1
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
