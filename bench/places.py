@@ -173,9 +173,14 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> No
     raise StepFailed("a server was not ready in a minute")
 
 
+def database_given() -> str:
+    """For the next hub, of a PostgreSQL that is there already. None: each makes its own. Tests give theirs."""
+    return ""
+
+
 @contextmanager
 def running_hub(folder: Path) -> Iterator[HubPlace]:
-    hub = HubPlace.below(folder)
+    hub = HubPlace.below(folder, database_url=database_given())
     hub.start()
     try:
         yield hub

@@ -1,8 +1,9 @@
 """The connection to PostgreSQL and the migrations. Others ask here for a transaction, never for a connection string.
 
-Hot paths get the driver's own connection (binary COPY, arrays); the rest uses SQLModel sessions. A database newer than
-this program is refused and left alone. What befalls the server (gone, full, busy) is told as `DatabaseAway`, never in
-the server's or the driver's words, which may quote a row or a password.
+All get the driver's own connection (binary COPY, arrays). The schema is written in SQLModel (`tables`), which only the
+migrations load: it is a fifth of what a command loads. A database newer than this program is refused and left alone.
+What befalls the server (gone, full, busy) is told as `DatabaseAway`, never in the server's or the driver's words, which
+may quote a row or a password.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from sqlalchemy import Connection as SQLConnection
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlmodel import Session
 
 from hub_server.pg_programs import reason_of
 from sync_protocol.errors import NeedsPerson, OurFault
@@ -136,13 +136,6 @@ class Database:
         """A connection of its own, each statement by itself: for what concerns whole databases. Raises DatabaseAway."""
         with _told(), psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             yield connection
-
-    @contextmanager
-    def session(self) -> Iterator[Session]:
-        """A SQLModel session in a transaction: committed at the end, rolled back on any error."""
-        with _told(), Session(self._engine, expire_on_commit=False) as session:
-            yield session
-            session.commit()
 
     def migrate(self, steps: Path = STEPS, head: str = HEAD) -> None:
         """Bring the schema up to this program. Raises NeedsPerson (``E_DB_NEWER``) for a newer one.

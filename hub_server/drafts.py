@@ -17,6 +17,7 @@ from hub_server.database import Connection
 from hub_server.store import Store
 from sync_protocol.change import PatientId, PersonId, RecordId
 from sync_protocol.errors import InvalidValue, TooLarge
+from sync_protocol.words import N_
 
 MAX_DRAFT_BYTES: Final = 128 * 1024  # a prescription of forty lines and two long texts, in a script of three bytes
 MAX_DRAFTS: Final = 60  # of one doctor: then the oldest goes
@@ -64,7 +65,7 @@ def keep(
     whole = others | {field: list(values) for field, values in fields.items()}
     raw = msgspec.msgpack.encode(whole)
     if len(raw) > MAX_DRAFT_BYTES:
-        raise TooLarge("This draft is too long to be kept.", code="E_DRAFT_TOO_LARGE")
+        raise TooLarge(N_("This draft is too long to be kept."), code="E_DRAFT_TOO_LARGE")
     if not whole:
         drop(connection, doctor, name)
         return

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import typer
@@ -58,16 +59,21 @@ class Command:
         self.parser.make_context(self.name, list(arguments))
 
 
+@cache
+def program(name: str) -> Command:
+    """Raises KeyError for no program of ours."""
+    return Command((name,), typer.main.get_command(PROGRAMS[name]))
+
+
 def commands() -> Iterator[Command]:
     """Every command and group, groups before what is in them."""
-    for program, app in PROGRAMS.items():
-        yield from _below(Command((program,), typer.main.get_command(app)))
+    for name in PROGRAMS:
+        yield from _below(program(name))
 
 
 def find(words: list[str]) -> tuple[Command, list[str]]:
     """The command that a line of words calls, and what is left for it. Raises KeyError for no program of ours."""
-    found = Command((words[0],), typer.main.get_command(PROGRAMS[words[0]]))
-    rest = words[1:]
+    found, rest = program(words[0]), words[1:]
     while found.is_group and rest and rest[0] in found.parser.commands:
         found = Command((*found.words, rest[0]), found.parser.commands[rest[0]])
         rest = rest[1:]

@@ -110,13 +110,12 @@ _VALUE_OF: Final[dict[str, st.SearchStrategy[Value]]] = {
     "referral": st.sampled_from(RECORDS),
     "entered_in_error": st.one_of(st.fixed_dictionaries({"hidden": st.booleans()}, optional={"shown": values}), values),
 }
+_any_values: Final = st.sampled_from(["a", "b"]) | values
 
 
 def values_of(name: str) -> st.SearchStrategy[Value]:
     """Plausible and implausible values of a field."""
-    if "/" in name:
-        return _elements
-    return _VALUE_OF.get(name, st.sampled_from(["a", "b"]) | values)
+    return _elements if "/" in name else _VALUE_OF.get(name, _any_values)
 
 
 stamps = st.one_of(
@@ -129,32 +128,48 @@ kinds = st.sampled_from(sorted(FIELDS))
 record_keys = st.builds(RecordKey, kinds, st.sampled_from(RECORDS))
 
 
+# Made once: a strategy that is made for each draw is looked through anew each time.
+_names_of: Final = {
+    kind: st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True) for kind, names in FIELDS.items()
+}
+_patients: Final = st.sampled_from(RECORDS).map(PatientId)
+_facilities: Final = st.sampled_from(FACILITIES)
+_nodes: Final = st.sampled_from(NODES)
+_persons: Final = st.sampled_from(PERSONS)
+_salts: Final = st.sampled_from(SALTS)
+_afters: Final = st.sampled_from(ODD_TIMES_MS)
+_some: Final = st.integers(0, 59)  # of as many, or of fewer
+_superseded: Final = st.dictionaries(_some, st.lists(_some, max_size=3), max_size=2)
+_receipts_of_one: Final = st.lists(st.none() | receipts, min_size=1, max_size=2)
+_INVENTED: Final = tuple(ChangeId(b"never arrives " + bytes([at, at])) for at in range(2))
+
+
 @st.composite
 def writes(draw: st.DrawFn, kind: str) -> dict[str, Value]:
     """Writes to a few fields of a kind."""
-    names = draw(st.lists(st.sampled_from(FIELDS[kind]), min_size=1, max_size=3, unique=True))
-    return {name: draw(values_of(name)) for name in names}
+    return {name: draw(values_of(name)) for name in draw(_names_of[kind])}
 
 
 @st.composite
 def change_of(draw: st.DrawFn, key: RecordKey, before: tuple[Change, ...] = ()) -> Change:
     """A change to a record. It may name writes of the changes before it, and names that were never made."""
     written = draw(writes(key.kind))
-    earlier = [one.id for one in before]
-    invented = [ChangeId(b"never arrives " + bytes([at, at])) for at in range(2)]
-    names = st.sampled_from([*earlier, *invented])
-    fields = st.sampled_from(sorted(written) + list(FIELDS[key.kind]))
-    supersedes = draw(st.dictionaries(fields, st.lists(names, max_size=3), max_size=2))
+    names = [*(one.id for one in before), *_INVENTED]
+    fields = [*sorted(written), *FIELDS[key.kind]]
+    supersedes = {
+        fields[field % len(fields)]: [names[at % len(names)] for at in named]
+        for field, named in draw(_superseded).items()
+    }
     return changes.make(
         kind=key.kind,
         record=key.record,
-        patient=PatientId(draw(st.sampled_from(RECORDS))),
-        facility=draw(st.sampled_from(FACILITIES)),
-        node=draw(st.sampled_from(NODES)),
-        person=draw(st.sampled_from(PERSONS)),
+        patient=draw(_patients),
+        facility=draw(_facilities),
+        node=draw(_nodes),
+        person=draw(_persons),
         hlc=draw(stamps),
-        after=draw(st.sampled_from(ODD_TIMES_MS)),
-        salt=draw(st.sampled_from(SALTS)),
+        after=draw(_afters),
+        salt=draw(_salts),
         writes=written,
         supersedes=supersedes,
     )
@@ -181,6 +196,6 @@ def histories(draw: st.DrawFn, max_size: int = 7) -> list[Held]:
     held: list[Held] = []
     for _ in range(draw(st.integers(1, max_size))):
         made.append(draw(change_of(key, tuple(made))))
-        for receipt in draw(st.lists(st.none() | receipts, min_size=1, max_size=2)):
+        for receipt in draw(_receipts_of_one):
             held.append(Held(made[-1], receipt, Writer.CENTRE))
     return held

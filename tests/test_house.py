@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import os
 import re
 import sys
 import tomllib
@@ -262,11 +263,6 @@ VAGUE: Final = frozenset("utils util helpers helper common manager base info pro
 LEFT_OUT: Final = frozenset("__pycache__ build demo node_modules".split())  # beside all that begin with a dot
 
 
-@cache
-def tree_of(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
 def product() -> list[Path]:
     return [file for package in FLOORS for file in sorted((ROOT / package).rglob("*.py"))]
 
@@ -281,28 +277,36 @@ def room_of(file: Path) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def imports(file: Path) -> Iterator[tuple[int, str]]:
+@cache
+def nodes_of(file: Path) -> tuple[ast.AST, ...]:
+    """Walked once: every rule asks about every module."""
+    return tuple(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+
+
+@cache
+def imports(file: Path) -> tuple[tuple[int, str], ...]:
     """(line, name) of all that a module imports: ``from a import b`` is ``a.b``, ``from . import b`` is ``.b``."""
-    for node in ast.walk(tree_of(file)):
+    found: list[tuple[int, str]] = []
+    for node in nodes_of(file):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             before = "." * node.level + (f"{node.module}." if node.module else "")
-            yield from ((node.lineno, before + alias.name) for alias in node.names)
+            found += [(node.lineno, before + alias.name) for alias in node.names]
+    return tuple(found)
 
 
 def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(tree_of(file)):
+    for node in nodes_of(file):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
 
-def calls(file: Path) -> Iterator[tuple[int, str, str]]:
+@cache
+def calls(file: Path) -> tuple[tuple[int, str, str], ...]:
     """(line, dotted name as written, its last part) of all that a module calls."""
-    for node in ast.walk(tree_of(file)):
-        if isinstance(node, ast.Call):
-            name = ast.unparse(node.func)
-            yield node.lineno, name, name.rpartition(".")[2]
+    written = ((node.lineno, ast.unparse(node.func)) for node in nodes_of(file) if isinstance(node, ast.Call))
+    return tuple((line, name, name.rpartition(".")[2]) for line, name in written)
 
 
 def is_at(place: str, allowed: frozenset[str]) -> bool:
@@ -502,7 +506,8 @@ def test_files_and_functions_are_read_in_one_sitting() -> None:
 def test_a_file_opens_with_what_it_is_and_is_named_by_it() -> None:
     wrong = []
     for file in product():
-        if file.read_text(encoding="utf-8").strip() and not ast.get_docstring(tree_of(file)):
+        module = nodes_of(file)[0]
+        if isinstance(module, ast.Module) and module.body and not ast.get_docstring(module):
             wrong.append(f"{path_of(file)} does not say what it is")
         if VAGUE & set(file.stem.split("_")):
             wrong.append(f"{path_of(file)} has a name that says nothing")
@@ -511,26 +516,33 @@ def test_a_file_opens_with_what_it_is_and_is_named_by_it() -> None:
 
 def texts() -> Iterator[tuple[str, str]]:
     """(path, text) of all that a person wrote here."""
-    for file in sorted(ROOT.rglob("*")):
-        parts = file.relative_to(ROOT).parts
-        hidden = any(part.startswith(".") and part not in {".ci", ".gitignore"} for part in parts)
-        if hidden or LEFT_OUT & set(parts) or ".egg-info" in str(file) or not file.is_file():
-            continue
-        content = file.read_bytes()
-        if len(content) <= MAX_TEXT_BYTES and b"\x00" not in content:
-            yield "/".join(parts), content.decode("utf-8", errors="replace")
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = sorted(name for name in folders if name == ".ci" or not _is_made(name))
+        for name in sorted(files):
+            if name == ".gitignore" or not _is_made(name):
+                file = Path(folder, name)
+                content = file.read_bytes()
+                if len(content) <= MAX_TEXT_BYTES and b"\x00" not in content:
+                    yield path_of(file), content.decode("utf-8", errors="replace")
+
+
+def _is_made(name: str) -> bool:
+    """By a program, not by a person."""
+    return name.startswith(".") or name in LEFT_OUT or name.endswith(".egg-info")
 
 
 def test_nothing_is_left_open_and_no_machine_is_named() -> None:
     wrong = []
+    rules = {
+        LEFT_OPEN: "leaves something open",
+        MACHINE: "names a machine's folder or a package index",
+        NOT_RUN: "is a test that is not run",
+    }
     for path, text in texts():
-        for number, line in enumerate(text.splitlines(), 1):
-            if LEFT_OPEN.search(line):
-                wrong.append(f"{path}:{number} leaves something open")
-            if MACHINE.search(line):
-                wrong.append(f"{path}:{number} names a machine's folder or a package index")
-            if path.startswith("tests/") and NOT_RUN.search(line):
-                wrong.append(f"{path}:{number} is a test that is not run")
+        for looked_for, what in rules.items():
+            if looked_for is not NOT_RUN or path.startswith("tests/"):
+                lines = {text.count("\n", 0, found.start()) + 1 for found in looked_for.finditer(text)}
+                wrong += [f"{path}:{number} {what}" for number in lines]
     holds(wrong)
 
 

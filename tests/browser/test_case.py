@@ -118,6 +118,13 @@ def test_a_case_is_worked_on_live_and_with_scripts(stage: Stage, opening: Openin
     page.reload()
     expect(page.locator("#drug_1")).to_have_value("Paracetamol")
     expect(page.get_by_role("button", name="Throw the draft away")).to_have_count(0)
+    page.locator("#advice").fill("a" * 140_000)
+    expect(page.locator("#draft-kept")).to_have_text("This draft is too long to be kept. [E_DRAFT_TOO_LARGE]")
+    ward.look("hub-case-too-long")
+    page.locator("#advice").fill("Rest.")
+    expect(page.locator("#draft-kept")).to_contain_text("Draft kept at")
+    assert ["413" in said for said in ward.wrong] == [True]  # which a browser tells in its console
+    ward.wrong.clear()
 
 
 def test_a_case_is_worked_on_without_scripts_and_with_a_small_screen(stage: Stage, opening: Opening) -> None:

@@ -19,6 +19,8 @@ from tests.simulator import simulate
 
 WORLDS: Final = int(os.environ.get("SIMULATED_WORLDS", "200"))
 WORLDS_TO_FIND_A_FAULT: Final = 150  # the shyest of them shows in one world of fifteen
+TELLING: Final = (61, 21, 9)
+"""Looked at first: in these worlds the shyest have shown themselves, and with other programs perhaps in others."""
 FAILED_ONCE: Final = (613234532907,)
 """Seeds whose worlds found a mistake: 613234532907, a notice of the quarantine that is told again while others wait."""
 
@@ -63,5 +65,6 @@ def test_other_seeds_give_other_worlds() -> None:
 @pytest.mark.parametrize("fault", list(Fault), ids=lambda fault: fault.name)
 def test_a_planted_mistake_is_found(fault: Fault) -> None:
     """The simulator's own test: each of these mistakes must break a law in some world, and soon."""
-    found = next((told for seed in range(WORLDS_TO_FIND_A_FAULT) if (told := simulate(seed, fault)).problem), None)
+    seeds = (*TELLING, *range(WORLDS_TO_FIND_A_FAULT))
+    found = next((told for seed in seeds if (told := simulate(seed, fault)).problem), None)
     assert found is not None, f"nobody noticed that {fault.value}"

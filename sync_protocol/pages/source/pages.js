@@ -37,7 +37,8 @@ document.addEventListener("click", (event) => {
 
 // What is typed into a form that says where its draft is kept (data-draft) is sent there while somebody types, and before
 // anything leads away from the page: a button, a link, a server that wants somebody to unlock or sign in, a window that
-// closes. What was kept is told by the server, in the place that the form names. A form that was sent keeps no draft more.
+// closes. What was kept, or why nothing was, is told by the server, in the place that the form names. A form that was sent
+// keeps no draft more.
 const PAUSE_MS = 1_500;
 const FIELD_LEFT_MS = 300;
 const AT_THE_LATEST_MS = 5_000; // of who types without a pause
@@ -68,10 +69,15 @@ const sendDraft = async (form, draft) => {
   }).catch(() => null);
   draft.onItsWay = 0;
   if (isUnkept(draft) && (!answer || answer.status >= 500)) keepSoon(form, draft, AT_THE_LATEST_MS); // try again
+  const told = document.getElementById(form.dataset.draftTold);
+  if (told && answer) told.classList.toggle("nhsuk-error-message", !answer.ok);
+  if (told && answer && answer.status < 500 && !answer.ok) {
+    const why = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("why");
+    told.textContent = why ? why.textContent : "";
+  }
   if (!answer || !answer.ok) return;
   draft.kept = Math.max(draft.kept, typed);
   const elsewhere = answer.headers.get("hx-redirect");
-  const told = document.getElementById(form.dataset.draftTold);
   if (elsewhere && leaving === "no") location.assign(elsewhere);
   else if (told && answer.status === 200) htmx.swap(told, await answer.text(), { swapStyle: "innerHTML" });
 };
