@@ -70,7 +70,10 @@ const sendDraft = async (form, draft) => {
   draft.onItsWay = 0;
   if (isUnkept(draft) && (!answer || answer.status >= 500)) keepSoon(form, draft, AT_THE_LATEST_MS); // try again
   const told = document.getElementById(form.dataset.draftTold);
-  if (told && answer) told.classList.toggle("nhsuk-error-message", !answer.ok);
+  if (told && answer) {
+    told.classList.toggle("nhsuk-error-message", !answer.ok);
+    told.classList.toggle("app-quiet", answer.ok);
+  }
   if (told && answer && answer.status < 500 && !answer.ok) {
     const why = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("why");
     told.textContent = why ? why.textContent : "";
