@@ -160,12 +160,13 @@ class BackgroundSync:
         rested = self._failures == 0 or now_s - self._ended_s >= URGENT_RETRY_S
         if self._stopping.is_set() or not self._idle.is_set() or not rested or now_s < self._left_alone_s:
             return
+        ended_s = self._ended_s
         try:
             urgent = self._is_urgent()
         except HealthSyncError as error:
             log.warning("watch_failed", code=error.code)
             return
-        if urgent:
+        if urgent and self._ended_s == ended_s:  # else an exchange took it along while it was looked for
             self._next(0.0)
 
     def _run(self) -> None:

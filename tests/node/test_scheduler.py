@@ -13,6 +13,7 @@ from hwc_node.sync import HubOutOfReach
 from sync_protocol.errors import NeedsPerson
 
 DRAWS = st.floats(0, 1)
+PATIENCE_S = 120.0
 
 
 @given(st.integers(1, 10_000), DRAWS, st.floats(10, 86_400))
@@ -58,8 +59,8 @@ def test_neither_a_coded_error_nor_a_bug_ends_it() -> None:
 
     background = _background(exchange)
     background.start()
-    assert enough.wait(20)
-    assert background.stop(10)
+    assert enough.wait(PATIENCE_S)
+    assert background.stop(PATIENCE_S)
     assert turns == [0, 1, 2]
 
 
@@ -72,52 +73,69 @@ def test_one_exchange_at_a_time_and_none_after_the_stop() -> None:
         running += 1
         most = max(most, running)
         begun.set()
-        leave.wait(20)
+        leave.wait(PATIENCE_S)
         running -= 1
         return Outcome(more=True)
 
     background = _background(exchange)
     background.start()
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE_S)
     assert not background.stop(0.2)
     leave.set()
-    assert background.stop(10)
+    assert background.stop(PATIENCE_S)
     assert (most, running) == (1, 0)
 
 
 def test_what_is_urgent_does_not_wait_for_the_next_turn() -> None:
     turns: list[int] = []
-    urgent, second = threading.Event(), threading.Event()
+    urgent, first, second = (threading.Event() for _ in range(3))
 
     def exchange() -> Outcome:
         turns.append(len(turns))
         urgent.clear()
-        if len(turns) == 2:
-            second.set()
+        (first if len(turns) == 1 else second).set()
         return Outcome()
 
     background = BackgroundSync(exchange, interval_s=3_600, cap_s=3_600, is_urgent=urgent.is_set, watch_s=0.05)
     background.start()
     try:
+        assert first.wait(PATIENCE_S)
         assert not second.wait(0.5)
         urgent.set()
-        assert second.wait(20)
+        assert second.wait(PATIENCE_S)
     finally:
-        background.stop(5)
+        background.stop(PATIENCE_S)
     assert len(turns) == 2
+
+
+def test_what_left_while_it_was_looked_for_is_not_urgent_any_more() -> None:
+    def is_urgent() -> bool:
+        background._run()  # the exchange that takes it along
+        return True
+
+    background = BackgroundSync(Outcome, interval_s=3_600, cap_s=3_600, is_urgent=is_urgent, watch_s=3_600)
+    background.start(first_pause_s=3_600)
+    background._scheduler.pause()
+    background._watch()
+    next_in_s = background.next_in_s
+    background.stop(PATIENCE_S)
+    assert next_in_s is not None and next_in_s > 1_800, "another exchange is at once, with nothing to take along"
 
 
 def test_what_is_urgent_is_not_tried_without_end_while_the_link_is_down() -> None:
     turns: list[int] = []
+    first = threading.Event()
 
     def exchange() -> Outcome:
         turns.append(len(turns))
+        first.set()
         raise HubOutOfReach("no link")
 
     background = BackgroundSync(
         exchange, interval_s=3_600, cap_s=3_600, is_urgent=lambda: True, watch_s=0.05, draw=lambda: 1.0
     )
     background.start()
-    threading.Event().wait(1.0)
-    background.stop(5)
+    assert first.wait(PATIENCE_S)
+    threading.Event().wait(0.5)
+    background.stop(PATIENCE_S)
     assert len(turns) == 1
