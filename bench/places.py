@@ -22,7 +22,7 @@ from hub_server import config as hub_settings
 from hub_server import postgres as hub_postgres
 
 PEAKS_FILE: Final = "hub.peaks"  # the most memory that a hub held before it was stopped
-START_TIMEOUT_S: Final = 60
+START_TIMEOUT_S: Final = 180  # some 2 s on an idle machine; the rest is for what else runs beside
 COMMAND_TIMEOUT_S: Final = 300
 INSTALLED: Final = Path(sys.executable).parent
 BIN = INSTALLED
@@ -68,10 +68,19 @@ class Place:
         return [json.loads(line) for line in self.run(*words).splitlines() if line.strip()]
 
 
+_HELD: Final[list[socket.socket]] = []
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port for a program that is started later, again and again: no other program is given it while this one lives.
+
+    It stays bound here and nobody listens. A program that takes it with SO_REUSEADDR, as ours do, listens all the same.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    _HELD.append(held)
+    return int(held.getsockname()[1])
 
 
 @dataclass
@@ -166,11 +175,11 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> No
     while time.monotonic() < deadline:
         hold(server.poll() is None, f"a server ended: see {log}")
         try:
-            with urllib.request.urlopen(url, timeout=2):
+            with urllib.request.urlopen(url, timeout=10):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
-    raise StepFailed("a server was not ready in a minute")
+    raise StepFailed(f"a server was not ready in {START_TIMEOUT_S} seconds")
 
 
 def database_given() -> str:

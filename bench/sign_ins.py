@@ -29,8 +29,10 @@ class Doctor:
     used: int = 0
 
     def code(self) -> str:
-        """A code that was not used yet: of this half minute, else of the next one, which the hub takes too."""
+        """A code that was not used yet: of this half minute, else of the next one, which the hub takes too. Whoever asks
+        for a third one waits."""
         step = max(int(time.time()) // STEP_S, self.used + 1)
+        time.sleep(max(0.0, (step - 1) * STEP_S - time.time()))
         self.used = step
         return self.code_at(step * STEP_S)
 

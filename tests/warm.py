@@ -46,19 +46,21 @@ NODES: Final = (
 HUBS: Final = ("hub_server.start", "hub_server.cli.program", "hub_server.migrations.running", "hub_server.sync_api")
 STREAMS: Final = 3
 LENGTH_BYTES: Final = 4
-START_TIMEOUT_S: Final = 60
 
 CLIENT: Final = """#!{python} -ISB
 import array, json, os, signal, socket, sys
 link = socket.socket(socket.AF_UNIX)
 link.connect({address!r})
+passed_on = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)
+for number in passed_on:
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, lambda number, _: link.send(bytes([number])))
 asked = json.dumps([{program!r}, sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
 streams = array.array("i", [0, 1, 2])
 link.sendmsg([len(asked).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
 link.sendall(asked)
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    if signal.getsignal(number) is not signal.SIG_IGN:
-        signal.signal(number, lambda number, _: link.send(bytes([number])))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, passed_on)
 told = link.recv(1)
 status = told[0] if told else 70
 if status > 128 and len(told := link.recv(1)) == 1 and told[0]:
@@ -66,7 +68,9 @@ if status > 128 and len(told := link.recv(1)) == 1 and told[0]:
     os.kill(os.getpid(), told[0])
 os._exit(status)
 """
-"""status, and behind one above 128 the signal that ended the program, or 0."""
+"""What comes back is the status, and behind one above 128 the signal that ended the program, or 0.
+
+A signal waits until everything was asked: the program may be there before this one goes on."""
 
 
 @contextmanager
@@ -113,13 +117,17 @@ class _Server:
             for key, _ in self._waiting.select():
                 if key.fileobj is self._listening:
                     self._begin(self._listening.accept()[0])
-                elif isinstance(key.fileobj, socket.socket):
-                    self._signal(key.fileobj)
-                else:
+                elif not isinstance(key.fileobj, socket.socket):
                     self._end(int(key.fd))
+                elif key.fileobj in self._child:  # else it ended a moment ago, in this same round
+                    self._signal(key.fileobj)
 
     def _begin(self, link: socket.socket) -> None:
-        asked, streams = _received(link)
+        try:
+            asked, streams = _received(link)
+        except EOFError:  # whoever asked was killed while asking
+            link.close()
+            return
         child = os.fork()
         if child == 0:
             status = 70
@@ -156,13 +164,20 @@ class _Server:
 
 
 def _received(link: socket.socket) -> tuple[list[Any], list[int]]:
-    """What to run, and its streams."""
+    """What to run, and its streams. Raises EOFError when it does not come."""
     streams = array.array("i")
     head, given, _, _ = link.recvmsg(LENGTH_BYTES, socket.CMSG_LEN(STREAMS * streams.itemsize))
+    if not given:
+        raise EOFError
     streams.frombytes(given[0][2])
     size, body = int.from_bytes(head, "big"), b""
     while len(body) < size:
-        body += link.recv(size - len(body))
+        piece = link.recv(size - len(body))
+        if not piece:
+            for one in streams:
+                os.close(one)
+            raise EOFError
+        body += piece
     return json.loads(body), list(streams)
 
 
