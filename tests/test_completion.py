@@ -18,7 +18,7 @@ import pytest
 
 PROGRAMS: Final = Path(sys.executable).parent
 FORGET_LINE: Final = "\x15"  # Ctrl-U. Not Ctrl-C, which is ignored in what was started in the background
-PATIENCE_S: Final = 60.0  # some 0.8 s on an idle machine; the rest is for what else runs beside the tests
+PATIENCE_S: Final = 120.0  # some 0.8 s on an idle machine; the rest is for what else runs beside the tests
 
 WATCHED: Final = """
 import sys

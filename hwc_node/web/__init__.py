@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,22 +67,7 @@ def make_app(premises: Premises, hosts: Sequence[str] = ()) -> FastAPI:
     assets.assets()
     app = FastAPI(title="hwc", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.premises = premises
-    app.state.renderer = _renderer()
-    guards.add(app, _broken, hosts)
-    app.add_api_route("/static/{digest}/{name}", guards.asset, methods=["GET"])
-    app.add_api_route("/healthz", _alive, methods=["GET"])
-    for part in PARTS:
-        app.include_router(part.router)
-    app.add_exception_handler(NotIn, _to_the_lock_screen)
-    app.add_exception_handler(HealthSyncError, _refused)
-    app.add_exception_handler(HTTPException, _not_there)
-    return app
-
-
-@cache
-def _renderer() -> Renderer:
-    """One for all apps of a process: it knows nothing of whose pages they are."""
-    return Renderer(
+    app.state.renderer = Renderer(
         "hwc_node.web",
         {
             "service_name": SERVICE_NAME,
@@ -93,6 +77,15 @@ def _renderer() -> Renderer:
             "id_text": id_text,
         },
     )
+    guards.add(app, _broken, hosts)
+    app.add_api_route("/static/{digest}/{name}", guards.asset, methods=["GET"])
+    app.add_api_route("/healthz", _alive, methods=["GET"])
+    for part in PARTS:
+        app.include_router(part.router)
+    app.add_exception_handler(NotIn, _to_the_lock_screen)
+    app.add_exception_handler(HealthSyncError, _refused)
+    app.add_exception_handler(HTTPException, _not_there)
+    return app
 
 
 def _alive() -> Response:

@@ -21,7 +21,7 @@ PLACES: Final = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
 )
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 120.0
 DRAWN_FOR_NOBODY: Final = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup")
 """What drops down from the address bar: two more programs for each window, which take longer than most pages."""
 PLAYWRIGHTS: Final = (
@@ -55,6 +55,7 @@ class Launch(TypedDict):
     executable_path: str
     chromium_sandbox: bool
     args: list[str]
+    timeout: float
 
 
 @cache
@@ -78,7 +79,12 @@ def executable() -> str:
 def launch(*flags: str) -> Launch:
     """How it is started. Raises NoBrowser."""
     off = f"--disable-features={','.join((*PLAYWRIGHTS, *DRAWN_FOR_NOBODY))}"
-    return {"executable_path": executable(), "chromium_sandbox": os.geteuid() != 0, "args": [off, *flags]}
+    return {
+        "executable_path": executable(),
+        "chromium_sandbox": os.geteuid() != 0,
+        "args": [off, *flags],
+        "timeout": PATIENCE_S * 1_000,
+    }
 
 
 def _runs(path: str) -> bool:

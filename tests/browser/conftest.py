@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, expect, sync_playwright
 
 from bench import places
 from tests.browser import chromium
@@ -20,7 +20,7 @@ from tests.databases import postgres_cluster as postgres_cluster
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "screenshots"
 AXE = Path(__file__).parent / "static" / "axe.min.js"
-PATIENCE_MS = 15_000
+PATIENCE_MS = 90_000  # some pages take a second on an idle machine; the rest is for what else runs beside
 EXPECTED = ("status of 409", "status of 422", "status of 403", "status of 404")
 """What the browser says of a form that came back with what is wrong in it, and of a page that is refused."""
 
@@ -34,7 +34,7 @@ class Watched:
     wrong: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.context.set_default_timeout(PATIENCE_MS)
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.wrong.append(f"script: {error}"))
         self.page.on("request", self._request)
@@ -90,6 +90,9 @@ class Watched:
 
 
 Opening = Callable[..., Watched]
+
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module", autouse=True)

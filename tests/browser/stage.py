@@ -19,7 +19,7 @@ from hub_server.database import Database
 FACILITY = "HWC000001"
 PASSPHRASE = "monsoon lamp river stone"
 CHO, SECOND_CHO = "Asha Devi", "Meena Kumari"
-STOP_S = 30
+STOP_S = 120
 
 
 @dataclass

@@ -35,7 +35,7 @@ HOME_BYTES = 120 * 1024
 LONG = "Venkatanarasimharajuvaripeta"
 PUBLIC = ("/unlock", "/certificate", "/certificate/centre.crt")  # looked at in the story, and where HTTPS is offered
 WIDTHS = (360, 320)  # a cheap phone; 1280 px at 400 %
-STOP_S = 10
+STOP_S = 120
 
 
 @dataclass

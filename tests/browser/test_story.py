@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Opening, Watched
 from tests.browser.stage import CHO, Stage
 
-LONG_MS = 40_000  # a background sync comes every ten seconds
+LONG_MS = 120_000  # a background sync comes every ten seconds
 
 
 def until(page: Page, there: Callable[[], object]) -> None:

@@ -23,7 +23,7 @@ from tests.hub.bare_node import BareNode
 from tests.hub.hub_world import HubWorld
 from tests.hub.killing_hub import FUSE
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -91,9 +91,15 @@ class ServedHub:
         self.host, self.port, self._pid = str(address.hostname), int(address.port or 0), int(told["pid"])
 
     def light_fuse(self, moments: int) -> None:
-        """It is killed when it passes this many moments from now on; 0 puts the fuse out."""
+        """It is killed when it passes this many moments from now on."""
         with self._fuse.open("r+b") as opened:
             opened.write(FUSE.pack(moments))
+
+    def put_out(self) -> bool:
+        """Whether the fuse still burned: else it is killed, or dies just now."""
+        burned = bool(FUSE.unpack(self._fuse.read_bytes())[0] > 0)
+        self.light_fuse(0)
+        return burned
 
     @property
     def is_alive(self) -> bool:

@@ -26,7 +26,7 @@ from sync_protocol.keys import SIGNATURE_BYTES
 from tests.hub.bare_node import NOW_MS
 from tests.hub.hub_world import HubWorld
 
-MAX_WAIT_S = 30.0
+MAX_WAIT_S = 120.0
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from hub_server.clock import wall_ms
 from sync_protocol.change import RecordId
 from sync_protocol.documents import parse_id
 from tests.hub.command_line import REPLY, Terminal, add_doctor, consultation, terminal
+from tests.hub.hub_world import hours_away
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_prohibited_drug_is_refused_by_the_command_too(hub: Terminal, database
 def test_duty_is_said_and_listed(hub: Terminal) -> None:
     add_doctor(hub)
     assert "Nobody is on duty" in hub("duty", "list").err
-    said = hub("duty", "on", "--as", "dr.rao", "--until", "18:00", "--json").json
+    said = hub("duty", "on", "--as", "dr.rao", "--until", hours_away(), "--json").json
     assert (said["verdict"], said["doctor"]) == ("on_duty", "dr.rao")
     assert [one["doctor"] for one in hub("duty", "--json").json["on_duty"]] == ["dr.rao"]
     assert "dr.rao" in hub("duty", "list").out

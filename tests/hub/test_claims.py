@@ -16,6 +16,7 @@ from sync_protocol.change import PersonId, RecordId
 from sync_protocol.errors import HealthSyncError, InvalidValue, NeedsPerson
 from sync_protocol.referral import Status
 from tests.hub.bare_node import NOW_MS, BareNode
+from tests.hub.hub_world import PATIENCE_S
 from tests.hub.test_consults import Ward
 from tests.hub.test_consults import node as node
 from tests.hub.test_consults import ward as ward
@@ -109,7 +110,7 @@ def test_of_two_doctors_at_once_one_gets_what_has_lapsed(ward: Ward, node: BareN
 
     def hurry(login: str) -> None:
         for name in names:
-            barrier.wait(30)
+            barrier.wait(PATIENCE_S)
             try:
                 verdicts.append(claim(ward, login, name, begun + LAPSE_MS).verdict)
             except NeedsPerson as error:
@@ -119,7 +120,7 @@ def test_of_two_doctors_at_once_one_gets_what_has_lapsed(ward: Ward, node: BareN
     for one in hurried:
         one.start()
     for one in hurried:
-        one.join(60)
+        one.join(PATIENCE_S)
     assert sorted(verdicts) == ["E_CLAIMED"] * 4 + ["claimed"] * 4
     assert all(len(open_claims(ward, name)) == 1 for name in names)
 

@@ -28,7 +28,7 @@ from hub_server.registry import DAY_MS
 from sync_protocol import documents, errors, keys
 from tests.hub.command_line import REPLY, Terminal, add_doctor, consultation, terminal
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ def test_a_serving_hub_answers_lets_commands_work_and_stops_cleanly(
         try:
             assert serving.stdout is not None
             told = json.loads(serving.stdout.readline())
-            with urllib.request.urlopen(f"{told['url']}/readyz", timeout=30) as answer:
+            with urllib.request.urlopen(f"{told['url']}/readyz", timeout=START_TIMEOUT_S) as answer:
                 assert answer.read() == b"ready\n"
             assert hub("facility", "add", "HWC1", "HWC Rampur").status == 0
             assert keys.parse_code(hub("enrol", "HWC1", "--json").json["code"]).url == told["url"]

@@ -24,7 +24,7 @@ from sync_protocol.errors import HealthSyncError, InvalidValue, Malformed, Needs
 from sync_protocol.referral import Status
 from sync_protocol.schema import Writer
 from tests.hub.bare_node import NOW_MS, BareNode
-from tests.hub.hub_world import HubWorld
+from tests.hub.hub_world import PATIENCE_S, HubWorld
 
 ANSWER: dict[str, Any] = {
     "diagnosis": {"system": "icd10", "code": "J06.9", "text": "Acute upper respiratory infection"},
@@ -184,7 +184,7 @@ def test_of_two_doctors_at_once_one_gets_it(ward: Ward, node: BareNode) -> None:
 
     def hurry(login: str) -> None:
         for name in names:
-            barrier.wait(30)
+            barrier.wait(PATIENCE_S)
             try:
                 verdicts.append(ward.claim(login, name).verdict)
             except NeedsPerson as error:
@@ -194,7 +194,7 @@ def test_of_two_doctors_at_once_one_gets_it(ward: Ward, node: BareNode) -> None:
     for doctor in doctors:
         doctor.start()
     for doctor in doctors:
-        doctor.join(60)
+        doctor.join(PATIENCE_S)
     assert sorted(verdicts) == ["E_CLAIMED"] * 4 + ["claimed"] * 4
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from hub_server.vault import FileWrapper, Vault
 from sync_protocol.change import RecordId
 from sync_protocol.errors import BadSignature, InvalidValue, TooLarge
 from tests.hub.bare_node import NOW_MS, BareNode
-from tests.hub.hub_world import HubWorld
+from tests.hub.hub_world import PATIENCE_S, HubWorld, wait_until
 from tests.hub.test_consults import Ward
 from tests.hub.test_consults import node as node
 from tests.hub.test_consults import ward as ward
@@ -60,21 +58,18 @@ def test_two_forms_of_a_page_that_are_kept_at_once_lose_neither(ward: Ward, node
 
     def keep_question() -> None:
         with ward.world.database.transaction() as connection:
-            begun.set()
             typed = {"text": ["Since when?"]}
             drafts.keep(
                 store, connection, doctor, name, typed, NOW_MS, os.urandom(12), is_of_form=lambda one: one == "text"
             )
 
-    begun = threading.Event()
     with ThreadPoolExecutor(1) as beside:
         with ward.world.database.transaction() as connection:
             of_reply = {"is_of_form": lambda one: one != "text"}
             drafts.keep(store, connection, doctor, name, FIELDS, NOW_MS, os.urandom(12), **of_reply)
             asked = beside.submit(keep_question)
-            begun.wait()
-            time.sleep(0.2)  # long enough for it to come to the row that the first one holds
-        asked.result()
+            wait_until(ward.world.somebody_waits)
+        asked.result(PATIENCE_S)
     assert find(ward, "rao", name) == Draft(FIELDS | {"text": ["Since when?"]}, NOW_MS)
 
 

@@ -201,11 +201,10 @@ def test_killed_at_any_moment_of_its_work_it_loses_and_repeats_nothing(hub: Serv
         hub.light_fuse(moments)
         try:
             centre.visit()
-            survived = hub.is_alive
+            survived = hub.put_out()
         except BROKEN:
             survived = False
         if survived:
-            hub.light_fuse(0)
             check(hub, centre)
             break
         restart(hub, centre)

@@ -24,7 +24,7 @@ from sync_protocol import wire
 from sync_protocol.wire import Heads
 from tests.hub.bare_node import BareNode
 from tests.hub.hub_world import HubWorld
-from tests.hub.served_hub import Answered, ServedHub
+from tests.hub.served_hub import PATIENCE_S, Answered, ServedHub
 from tests.hub.test_database import SECRET, failing_table
 from tests.hub.test_intake import sealed
 
@@ -64,7 +64,7 @@ def told_to_wait(answer: Answered, code: str) -> int:
 
 def begun(hub: ServedHub, request: bytes) -> http.client.HTTPConnection:
     """A request that goes on: all of it but the last byte."""
-    link = http.client.HTTPConnection(hub.host, hub.port, timeout=60)
+    link = http.client.HTTPConnection(hub.host, hub.port, timeout=PATIENCE_S)
     link.putrequest("POST", "/v1/sync")
     link.putheader("Content-Length", str(len(request)))
     link.endheaders(request[:-1])
@@ -78,7 +78,7 @@ def test_a_full_hub_says_when_to_come_again_before_it_reads_and_lets_in_when_the
     before_bytes = served.peak_bytes()
     with ExitStack() as crowd:
         links = [crowd.enter_context(_closing(begun(served, request))) for _ in range(gate.MAX_REQUESTS)]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while served.ask("POST", "/v1/sync", request).status != 503:
             assert time.monotonic() < deadline, "it was never full"
         waits = [told_to_wait(only_head(served), "E_HUB_BUSY") for _ in range(12)]
@@ -90,7 +90,7 @@ def test_a_full_hub_says_when_to_come_again_before_it_reads_and_lets_in_when_the
         assert links[0].getresponse().status == 200
         assert served.sync(request).status == 200
         assert served.peak_bytes() - before_bytes < MAX_GROWTH_BYTES
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while any(served.ask("POST", "/v1/sync", request).status != 200 for _ in range(3)):
         assert time.monotonic() < deadline, "those who left still count"
 
@@ -229,7 +229,7 @@ def test_what_cannot_be_admitted_now_waits_and_is_never_set_aside(
     with failing(module_database_url, "item", state):
         before = metric(served, failures)
         assert served.sync(body(node)).status == 200
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while metric(served, failures) < before + 2:
             assert time.monotonic() < deadline, "admission was not tried"
             time.sleep(0.05)
@@ -253,7 +253,7 @@ def test_a_database_that_takes_nobody_is_told_and_the_hub_goes_on_when_it_is_bac
     with psycopg.connect(module_database_url, autocommit=True) as owner:
         owner.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0".encode())
         owner.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"  # and waits until each is gone
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         told_to_wait(served.sync(request), "E_PG_BUSY")

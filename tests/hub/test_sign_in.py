@@ -71,7 +71,7 @@ def at_once(action: Callable[[], object], count: int = AT_ONCE) -> list[str]:
     barrier, verdicts = threading.Barrier(count), []
 
     def come() -> None:
-        barrier.wait(30)
+        barrier.wait(PATIENCE_S)
         try:
             action()
             verdicts.append("done")
@@ -82,7 +82,7 @@ def at_once(action: Callable[[], object], count: int = AT_ONCE) -> list[str]:
     for one in threads:
         one.start()
     for one in threads:
-        one.join(60)
+        one.join(PATIENCE_S)
     assert len(verdicts) == count
     return verdicts
 

@@ -13,7 +13,7 @@ from hub_server.database import DatabaseAway
 from hub_server.together import Together
 from sync_protocol.errors import UnknownSender
 from tests.hub.bare_node import BareNode
-from tests.hub.hub_world import HubWorld
+from tests.hub.hub_world import PATIENCE_S, HubWorld
 
 
 async def ask_all(together: Together[int, int], asked: Sequence[int]) -> list[int | BaseException]:
@@ -27,12 +27,12 @@ def test_what_comes_while_one_group_is_at_work_makes_the_next() -> None:
     def work(group: Sequence[int]) -> list[int]:
         groups.append(list(group))
         first_is_in.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE_S)
         return [one * 10 for one in group]
 
     async def run() -> list[int]:
         first = together.ask(0)
-        await asyncio.to_thread(first_is_in.wait, 10)
+        await asyncio.to_thread(first_is_in.wait, PATIENCE_S)
         others = [together.ask(one) for one in range(1, 6)]
         go_on.set()
         return [await first, *(await asyncio.gather(*others))]

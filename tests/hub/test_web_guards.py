@@ -33,7 +33,7 @@ GUARDS = {
 }
 WRONG = "not this one at all"
 SECRET_TEXT = "Savitri broke it"
-START_S = 20.0
+START_S = 120.0
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ BUILT_FROM: Final = ("pyproject.toml", "README.md", *PACKAGES)
 NOT_SHIPPED: Final = ("__pycache__", "source")  # what the pages' assets are built from
 PIP: Final = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 WITHOUT_NETWORK: Final = ("--no-index", "--no-deps")
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from bench.places import free_port
 from tests.node.enrolled_home import PASSPHRASE, PERSON_NAME, Home
 from tests.node.served_centre import ROOT
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 @dataclass
@@ -73,7 +73,7 @@ def read(address: str, context: ssl.SSLContext | None = None, headers: dict[str,
     opener = urllib.request.build_opener(no_proxy, urllib.request.HTTPSHandler(context=context))
     while True:
         try:
-            with opener.open(urllib.request.Request(address, headers=headers or {}), timeout=10) as answer:
+            with opener.open(urllib.request.Request(address, headers=headers or {}), timeout=PATIENCE_S) as answer:
                 return bytes(answer.read())
         except urllib.error.URLError as error:
             refused = isinstance(error.reason, ConnectionRefusedError | ConnectionResetError)

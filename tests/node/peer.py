@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.node.paper_hub import PaperHub
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 OCTETS = "application/octet-stream"
 HTML = "text/html; charset=utf-8"
 PORTAL = b"<!DOCTYPE html><html><title>Free Wi-Fi</title><form action=/login><input name=phone></form></html>"

@@ -30,6 +30,7 @@ from tests.beside import BESIDE
 
 KEY = bytes(range(32))
 PLANTED = "Lakshmi Narayanan"
+PATIENCE_S = 120.0
 FORK = multiprocessing.get_context("fork")
 
 
@@ -126,7 +127,9 @@ def test_the_standard_librarys_sqlite_is_never_loaded(path: Path) -> None:
         "with engine.begin_write(opened) as connection: connection.exec_driver_sql('CREATE TABLE t (a)')\n"
         "sys.exit('sqlite3' in sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, timeout=PATIENCE_S, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
@@ -385,7 +388,7 @@ def _answers(program: Callable[..., None], *arguments: object, context: Any = BE
     child.start()
     sending.close()
     answers = _drained(receiving)
-    child.join(60)
+    child.join(PATIENCE_S)
     assert child.exitcode == 0
     return answers
 
@@ -394,7 +397,7 @@ def _drained(pipe: Pipe) -> list[Any]:
     answers = []
     with contextlib.suppress(EOFError):
         while True:
-            assert pipe.poll(60)
+            assert pipe.poll(PATIENCE_S)
             answers.append(pipe.recv())
     return answers
 
@@ -457,10 +460,10 @@ def test_what_was_acknowledged_survives_kill_9(engine: Engine, path: Path) -> No
         child.start()
         sending.close()
         for _ in range(wanted):
-            assert receiving.poll(60)
+            assert receiving.poll(PATIENCE_S)
             acknowledged.append(receiving.recv())
         child.kill()
-        child.join(60)
+        child.join(PATIENCE_S)
         assert child.exitcode == -signal.SIGKILL
         acknowledged += _drained(receiving)
         there = _numbers(engine)
@@ -478,11 +481,11 @@ def test_a_writer_killed_inside_of_its_transaction_holds_no_lock(engine: Engine,
     receiving, sending = BESIDE.Pipe(duplex=False)
     child = BESIDE.Process(target=_write_and_wait, args=(str(path), sending), daemon=True)
     child.start()
-    assert receiving.poll(60) and receiving.recv() == "written, not committed"
+    assert receiving.poll(PATIENCE_S) and receiving.recv() == "written, not committed"
     child.kill()
-    child.join(60)
+    child.join(PATIENCE_S)
     with ThreadPoolExecutor(1) as one:
-        one.submit(_write, engine, 2, "y").result(timeout=5)
+        one.submit(_write, engine, 2, "y").result()  # E_BUSY, were there still a lock
     assert _numbers(engine) == [2]
 
 

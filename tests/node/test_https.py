@@ -37,10 +37,13 @@ def test_one_program_serves_both_and_one_signal_ends_both(home: Home) -> None:
         with pytest.raises(urllib.error.URLError, match=r"self-signed|unable to get local issuer"):
             read(f"{served.encrypted}healthz", ssl.create_default_context())
         here = ("127.0.0.1", int(served.encrypted.rpartition(":")[2].strip("/")))
-        with socket.create_connection(here, 10) as wire, pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
+        with (
+            socket.create_connection(here, PATIENCE_S) as wire,
+            pytest.raises(ssl.SSLCertVerificationError, match="mismatch"),
+        ):
             trusting.wrap_socket(wire, server_hostname="evil.example")
         with (
-            socket.create_connection(here, 10) as wire,
+            socket.create_connection(here, PATIENCE_S) as wire,
             trusting.wrap_socket(wire, server_hostname="localhost") as secure,
         ):
             assert secure.version() == "TLSv1.3"
@@ -57,7 +60,7 @@ def test_where_nobody_has_unlocked_https_begins_with_the_first_who_does(home: Ho
             served.certificate()
         body = f"name={PERSON_NAME}&passphrase={PASSPHRASE}".replace(" ", "+").encode()
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        opener.open(urllib.request.Request(f"{served.plain}unlock", body), timeout=30).close()
+        opener.open(urllib.request.Request(f"{served.plain}unlock", body), timeout=PATIENCE_S).close()
         until_s = time.monotonic() + PATIENCE_S
         while b"centre.crt" not in read(f"{served.plain}certificate") and time.monotonic() < until_s:
             time.sleep(0.1)

@@ -150,7 +150,7 @@ def test_a_check_while_pages_arrive_finds_nothing_wrong(node: PaperNode) -> None
                 assert not arriving.done()
         finally:
             done.set()
-        arriving.result(30)
+        arriving.result(120)
     node.assert_in_step()
 
 

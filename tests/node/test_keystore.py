@@ -285,7 +285,7 @@ def test_two_programs_adding_at_once_lose_no_slot(path: Path, two_people: tuple[
     for program in programs:
         program.start()
     for program in programs:
-        program.join(60)
+        program.join(120)
     assert [program.exitcode for program in programs] == [0, 0, 0]
     assert {slot.name for slot in keystore.slots(path)} == {"Asha", "Ravi", "P1", "P2", "P3"}
 
@@ -304,7 +304,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole(path: Path, two_people: tu
     answers = BESIDE.SimpleQueue()
     program = BESIDE.Process(target=_add_on_a_full_disk, args=(str(path), two_people[1], answers))
     program.start()
-    program.join(60)
+    program.join(120)
     assert program.exitcode == 0 and answers.get() == "E_DISK_FULL"
     assert path.read_bytes() == before
     assert {entry.name for entry in path.parent.iterdir()} == {"slots.json", "slots.json.lock"}

@@ -349,20 +349,20 @@ def test_the_code_on_a_pdf_has_the_size_that_phones_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "code"),
+    ("program", "code", "patience_s"),
     [
-        ("import sys; sys.exit(3)", "E_PRINT"),
-        ("print('no paper')", "E_PRINT"),
-        ("import sys; sys.stderr.write('E_NO_FONTS'); sys.exit(1)", "E_NO_FONTS"),
-        ("import time; time.sleep(60)", "E_PRINT"),
-        ("import os; assert not [one for one in os.environ if one.startswith('HWC')]; print('%PDF-')", ""),
+        ("import sys; sys.exit(3)", "E_PRINT", 120.0),
+        ("print('no paper')", "E_PRINT", 120.0),
+        ("import sys; sys.stderr.write('E_NO_FONTS'); sys.exit(1)", "E_NO_FONTS", 120.0),
+        ("import time; time.sleep(60); print('%PDF-')", "E_PRINT", 1.0),
+        ("import os; assert not [one for one in os.environ if one.startswith('HWC')]; print('%PDF-')", "", 120.0),
     ],
 )
 def test_whatever_befalls_the_program_that_draws_is_told_with_a_code(
-    program: str, code: str, monkeypatch: pytest.MonkeyPatch
+    program: str, code: str, patience_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(making, "PROGRAM", ("-c", program))
-    monkeypatch.setattr(making, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(making, "PATIENCE_S", patience_s)
     monkeypatch.setenv("HWC_PASSPHRASE", "four words make sense")
     try:
         assert making.pdf(paper_of(Text("x")), "A5").startswith(b"%PDF-")

@@ -24,7 +24,7 @@ from tests.node.peer import Peer, Request
 from tests.node.served_centre import Centre, environment, patients, save_lines
 
 MANY: Final = 1_500
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 120.0
 ANSWER_PAUSE_S: Final = 0.15  # a link slow enough that the bar is drawn more than once
 STEERING: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 

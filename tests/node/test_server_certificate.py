@@ -165,9 +165,9 @@ def test_two_programs_that_ask_at_once_get_one_authority(home: Home) -> None:
     asking = [BESIDE.Process(target=_ask, args=(home.config, home.key, answers)) for _ in range(2)]
     for one in asking:
         one.start()
-    found = {answers.get(timeout=60) for _ in asking}
+    found = {answers.get(timeout=120) for _ in asking}
     for one in asking:
-        one.join(60)
+        one.join(120)
     assert len(found) == 1
     with home.open() as store:
         assert server_certificate.authority(store).certificate in found

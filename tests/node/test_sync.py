@@ -32,7 +32,8 @@ from tests.node.served_centre import Centre, environment, patients, save_lines
 
 CUTS = 25
 DRIP_S = 0.02
-IN_TIME_S = 10.0  # far more than a second's timeout takes on a busy machine, far less than a stall
+TIMEOUT_S = 3.0  # of a sync with whom no answer ends: enough for a busy machine to send what it has
+IN_TIME_S = 60.0  # far more than that takes on a busy machine, far less than a stall
 
 
 @pytest.fixture
@@ -163,23 +164,29 @@ def silent(request: Request) -> None:
     request.break_off()
 
 
+def drip(request: Request, drop: bytes) -> None:
+    """Until nobody takes it any more. What takes it for too long gets an end that no test expects."""
+    ends_s = time.monotonic() + IN_TIME_S
+    while request.put(drop):
+        if time.monotonic() > ends_s:
+            request.break_off()
+        time.sleep(DRIP_S)
+
+
 def dripping_head(request: Request) -> None:
     request.put(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    while request.put(b"a"):
-        time.sleep(DRIP_S)
+    drip(request, b"a")
 
 
 def dripping_body(request: Request) -> None:
     request.begin(200)
     request.put(wire.PREAMBLE + b"\x63\xff\x7f")
-    while request.put(b"a"):
-        time.sleep(DRIP_S)
+    drip(request, b"a")
 
 
 def dripping_refusal(request: Request) -> None:
     request.begin(403, "application/json")
-    while request.put(b" "):
-        time.sleep(DRIP_S)
+    drip(request, b" ")
 
 
 NOT_THE_HUB = "E_NOT_OUR_ANSWER"
@@ -222,7 +229,7 @@ def test_whoever_answers_in_the_hubs_place_gets_nothing_moved_and_is_told(
     assert before.pending == 3
     centre.peer.trick = trick
     began_s = time.monotonic()
-    ended = hwc("sync", "--json", *(("--timeout", "1") if trick in WITHOUT_END else ()))
+    ended = hwc("sync", "--json", *(("--timeout", str(TIMEOUT_S)) if trick in WITHOUT_END else ()))
     assert time.monotonic() - began_s < IN_TIME_S
     assert (ended.status, ended.shape["error"]) == (status, code), ended.err
     assert f"[{code}]" in ended.err
@@ -390,7 +397,7 @@ def test_an_answer_cut_at_any_byte_moves_nothing_until_it_is_whole(tmp_path: Pat
 
 
 class Gate:
-    """Holds back the honest answer to the first sync until it is opened."""
+    """Holds back the honest answer to the first sync, whose segments the hub has then, until it is opened."""
 
     def __init__(self, peer: Peer) -> None:
         self._asked, self._open = threading.Event(), threading.Event()
@@ -398,9 +405,10 @@ class Gate:
 
     def _hold(self, request: Request) -> None:
         request.peer.trick = None
+        answer = request.honest()  # before anybody else can ask: the order of two syncs is not left to chance
         self._asked.set()
         self._open.wait(IN_TIME_S)
-        request.reply(200, request.honest())
+        request.reply(200, answer)
 
     def wait_until_asked(self) -> None:
         assert self._asked.wait(IN_TIME_S)

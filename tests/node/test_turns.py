@@ -7,7 +7,7 @@ import time
 
 from hwc_node.turns import Turns
 
-LONG_S, SHORT_S = 20.0, 0.05
+LONG_S, SHORT_S = 120.0, 0.05
 
 
 def test_who_asks_while_another_writes_again_and_again_is_next() -> None:

@@ -16,7 +16,7 @@ from tests.node.command_line import Ended, Runner
 from tests.world.centres import PASSPHRASE, Centre, centre, hub_digest, serving
 
 HOME, GUEST = "HWC000001", "HWC000002"
-PATIENCE_S = 20
+PATIENCE_S = 120
 
 Command = Callable[..., Ended]
 

@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_verdict_and_states() -> None:
             capture_output=True,
             check=True,
             text=True,
-            timeout=120,
+            timeout=600,
         ).stdout
         for hashing in ("1", "2")
     ]

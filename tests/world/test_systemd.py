@@ -28,7 +28,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PROGRAMS: Final = Path(sys.executable).parent
 INSTALLED: Final = "/usr/local/bin/"
 SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # what systemd gives a service
-START_PATIENCE_S: Final = 60.0
+START_PATIENCE_S: Final = 180.0
 HARDENED: Final = {
     "NoNewPrivileges": "yes",
     "ProtectSystem": "strict",

@@ -12,7 +12,7 @@ import pytest
 from bench.places import HubPlace, Place, StepFailed
 from tests.world.centres import FACILITY, PASSPHRASE
 
-PATIENCE_S = 30
+PATIENCE_S = 120
 
 
 def home(folder: Path, name: str) -> Place:
