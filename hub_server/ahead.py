@@ -3,7 +3,7 @@
 Order: open referrals and the directory, then patients of whom something came in the last 90 days, then the rest. The
 order is computed from the feed up to the start, which never changes, so it is the same with each request, and nothing
 is remembered between them. Ranks come from what stands in the clear: a patient is open where there are more referrals
-than acknowledgements.
+than replies, or than acknowledgements.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _DIRECTORY: Final = ("person", "facility", "erasure")
 _QUERY: Final = (
     "WITH ranked AS (SELECT patient, CASE WHEN bool_or(kind = ANY(%(directory)s))"
     " OR count(DISTINCT record) FILTER (WHERE kind = 'referral')"
-    " > count(DISTINCT record) FILTER (WHERE kind = 'acknowledgement') THEN 0"
+    " > least(count(DISTINCT record) FILTER (WHERE kind = 'reply'),"
+    " count(DISTINCT record) FILTER (WHERE kind = 'acknowledgement')) THEN 0"
     " WHEN max(receipt_ms) > %(recent)s THEN 1 ELSE 2 END AS rank"
     " FROM item WHERE facility = %(facility)s AND position <= %(start)s GROUP BY patient),"
     " next AS (SELECT r.rank, i.position, i.change, i.patient, i.receipt_ms, i.origin, i.tag, i.segment, i.segment_row,"

@@ -119,7 +119,8 @@ class Clinic:
             positions = {name: at for one in beside for name, at in one.positions.items()}
             here = self.store.membership.facility
             unseen = exports.unseen_by_doctor(kept.record, reply, others, positions, here)
-        return ReferralView(kept.record, progress, reply, unseen, kept.sent_ms)
+        asked = referral.unanswered(kept.record, others)
+        return ReferralView(kept.record, progress, reply, unseen, kept.sent_ms, asked)
 
     # -- names ---------------------------------------------------------------------------------------------------------
 

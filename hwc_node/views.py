@@ -13,7 +13,7 @@ from typing import Any
 from hwc_node.store import KeptChange, KeptRecord
 from sync_protocol import exports, referral
 from sync_protocol.canonical import Value
-from sync_protocol.change import ChangeId, PatientId, PersonId, RecordKey
+from sync_protocol.change import ChangeId, PatientId, PersonId, RecordId, RecordKey
 from sync_protocol.exports import Unseen
 from sync_protocol.merge import Held, Record, Shown
 
@@ -94,13 +94,15 @@ def change_line(kept: KeptChange) -> dict[str, Any]:
 @dataclass(frozen=True, slots=True)
 class ReferralView:
     """A referral as its centre sees it. unseen: None where there is no reply, or it does not say what was seen. sent_ms:
-    when it first left this computer, None where it has not, or another one of this centre sent it."""
+    when it first left this computer, None where it has not, or another one of this centre sent it. asked: the doctor's
+    message that nobody has answered yet."""
 
     record: Record
     progress: referral.Progress
     reply: Record | None
     unseen: tuple[Unseen, ...] | None
     sent_ms: int | None = None
+    asked: RecordId | None = None
 
     @property
     def facility(self) -> str:

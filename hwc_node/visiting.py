@@ -114,7 +114,8 @@ class Visiting:
         now_ms: int,
         outcome: str | None = None,
     ) -> list[Change]:
-        """The answer was read; with an outcome, the referral is closed. Raises NotAllowed (``E_OTHER_CENTRES``)."""
+        """The answer was read, or without one what the doctor had said; with an outcome, the referral is closed. Raises
+        NotAllowed (``E_OTHER_CENTRES``)."""
         writes: dict[str, Value] = {"referral": referral, "seen": True}
         if reply is not None:
             writes["reply"] = reply

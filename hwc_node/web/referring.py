@@ -131,10 +131,11 @@ def _referral(desk: Desk, name: str, form: Form, status: int = 200) -> Response:
 
 @router.post("/referrals/{name}/read")
 def read(desk: AtWork, name: str, form: Posted) -> Response:
-    """The answer was read, and perhaps what became of the patient."""
+    """The answer was read, and perhaps what became of the patient; or a message to which there is nothing to say."""
     view = desk.clinic.referral(name)
     reply = RecordId(record_in(form.value("reply"))) if form.value("reply") else None
-    record = RecordId(derived_id("acknowledgement", view.record.key.record, reply or b""))
+    heard = record_in(form.value("heard")) if form.value("heard") else b""
+    record = RecordId(derived_id("acknowledgement", view.record.key.record, reply or heard))
     patient, referral, outcome = PatientId(view.record.patient), view.record.key.record, form.value("outcome") or None
     with language.speaking(desk.words):
         if "outcome" in form.given and form.value("only") != "read":  # without it, saving would say that it was read

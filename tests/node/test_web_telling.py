@@ -18,7 +18,7 @@ from tests.node.enrolled_home import NOW_MS, PERSON, Home, arrive, fresh_id, mak
 from tests.node.paged_centre import Centre, CentreWindow
 from tests.node.referred import REPLY
 from tests.node.test_web_registering import BIDI, HOSTILE
-from tests.pages.window import words
+from tests.pages.window import hidden, words
 
 MINUTE_MS = 60_000
 PAGES = ("/", "/today", "/register", "/referrals", "/follow-ups", "/decisions", "/sync", "/report", "/elsewhere")
@@ -92,6 +92,25 @@ def test_what_was_written_offline_answers_no_question_that_came_later(centre: Ce
     window = later(centre)
     window.saved(f"{path}/message", {"text": "She has eaten"}, page=path)
     assert "Pulse?" in window.shown("/referrals"), "nobody here had heard of the hub since"
+
+
+def test_what_a_doctor_said_is_read_and_needs_no_answer(centre: Centre, window: CentreWindow) -> None:
+    path = referred(centre, window)
+    (kept,) = centre.records("referral")
+    assert "Read; nothing to answer" not in window.shown(path)
+    asks(centre, kept, "Thank you.")
+    window = later(centre)
+    heard(centre)
+    message = hidden(window.get(path).text)["heard"]
+    for _ in range(2):  # pressed twice
+        window.saved(f"{path}/read", {"heard": message}, page=path)
+    assert len(centre.records("acknowledgement")) == 1
+    assert "doctor asks" not in window.shown("/")
+    assert "Read; nothing to answer" not in window.shown(path)
+    assert "Answer read not yet" in window.shown(path)
+    asks(centre, kept, "Is she better?", 9)
+    assert "A doctor asks about 1 referral" in window.shown("/")
+    assert hidden(window.get(path).text)["heard"] != message
 
 
 def test_reading_the_answer_answers_the_question_before_it(centre: Centre, window: CentreWindow) -> None:
