@@ -199,12 +199,16 @@ def find_queued(connection: Connection, name: RecordId) -> Queued:
         f"{_ANYWHERE} WHERE r.referral = %s ORDER BY r.facility = home.facility DESC LIMIT 1", (name,)
     ).fetchone()
     if row is None:
-        raise InvalidValue(
-            "The hub has no such referral.",
-            code="E_NO_SUCH_REFERRAL",
-            next_step="'hub referrals' lists them; what has just arrived takes a moment",
-        )
+        raise _no_referral()
     return _queued(row)
+
+
+def _no_referral() -> InvalidValue:
+    return InvalidValue(
+        "The hub has no such referral.",
+        code="E_NO_SUCH_REFERRAL",
+        next_step="'hub referrals' lists them; what has just arrived takes a moment",
+    )
 
 
 def chart(connection: Connection, store: Store, name: RecordId, *, hold: bool = False) -> Chart:
@@ -216,7 +220,7 @@ def chart(connection: Connection, store: Store, name: RecordId, *, hold: bool = 
     if hold:
         connection.execute("SELECT 1 FROM patient WHERE patient = %s FOR UPDATE", (found.patient,))
         found = find_queued(connection, name)  # as it is now that nobody else does anything about it
-    return _open(connection, store, [found])[0]
+    return _only(_open(connection, store, [found]))
 
 
 def standing_reply(connection: Connection, store: Store, name: RecordId) -> Record | None:
@@ -225,13 +229,26 @@ def standing_reply(connection: Connection, store: Store, name: RecordId) -> Reco
     Raises InvalidValue (``E_NO_SUCH_REFERRAL``).
     """
     row = find_queued(connection, name)
-    connection.execute("SELECT 1 FROM patient WHERE patient = %s FOR SHARE", (row.patient,))
+    # not FOR SHARE: who keeps a draft then asks for this very lock, and two who shared it would wait for each other
+    connection.execute("SELECT 1 FROM patient WHERE patient = %s FOR NO KEY UPDATE", (row.patient,))
     row = find_queued(connection, name)
-    return _open(connection, store, [row])[0].reply if row.answered_ms is not None else None
+    return _only(_open(connection, store, [row])).reply if row.answered_ms is not None else None
+
+
+def _only(opened: Sequence[Chart]) -> Chart:
+    if not opened:
+        raise _no_referral()
+    return opened[0]
+
+
+def read_chart(store: Store, row: Queued, actor: str, now_ms: int) -> Chart:
+    """The chart of one row, noted as read by ``actor``. Raises InvalidValue (``E_NO_SUCH_REFERRAL``): also of a patient
+    who was erased since the row was read."""
+    return _only(list(read_charts(store, [row], actor, now_ms)))
 
 
 def read_charts(store: Store, rows: Sequence[Queued], actor: str, now_ms: int) -> Iterator[Chart]:
-    """The charts of these rows, noted as read by ``actor``, some at a time."""
+    """The charts of these rows, noted as read by ``actor``, some at a time; none of a patient who was erased since."""
     for at in range(0, len(rows), CHARTS_A_READ):
         group = rows[at : at + CHARTS_A_READ]
         with store.database.transaction() as connection:
@@ -272,8 +289,8 @@ def _open(connection: Connection, store: Store, rows: Sequence[Queued]) -> list[
             records.setdefault(patient, {}).setdefault(held.change.key, []).append(held)
             positions.setdefault(patient, {})[held.change.id] = position
         for row in rows:
-            if row.feed == feed:
-                folded = [merge.fold(key, held) for key, held in records.get(row.patient, {}).items()]
+            if row.feed == feed and RecordKey("referral", row.referral) in records.get(row.patient, {}):
+                folded = [merge.fold(key, held) for key, held in records[row.patient].items()]
                 opened.append(_chart(row, folded, positions.get(row.patient, {}), heads.get(row.patient, {})))
     order = {(row.feed, row.referral): at for at, row in enumerate(rows)}
     return sorted(opened, key=lambda one: order[one.feed, one.referral.key.record])

@@ -17,10 +17,13 @@ def mark(connection: Connection, facility: str) -> None:
 
 
 def mark_hospital(connection: Connection, hub: str) -> None:
-    """Something of a hospital has changed that its centres are told. hub: empty for what all centres are told."""
+    """Something of a hospital has changed that its centres are told. hub: empty for what all centres are told.
+
+    Those that are marked are marked again: one that is being told now is only unmarked once that is committed.
+    """
     connection.execute(
         "UPDATE facility SET entry_due = true WHERE facility IN (SELECT f.facility FROM facility f"
-        f" WHERE (%(all)s OR f.hub = %(hub)s) AND NOT f.entry_due AND {_ENROLLED}"
+        f" WHERE (%(all)s OR f.hub = %(hub)s) AND {_ENROLLED}"
         " ORDER BY f.facility FOR UPDATE OF f)",  # in one order, so that two who mark do not wait for each other
         {"hub": hub, "all": not hub},
     )

@@ -77,9 +77,9 @@ def keep(
         " ON CONFLICT (facility, person, referral) DO UPDATE SET sealed = EXCLUDED.sealed, at_ms = EXCLUDED.at_ms",
         (home, doctor, name, patient, sealed, now_ms),
     )
-    connection.execute(
-        "DELETE FROM draft WHERE person = %s AND referral NOT IN"
-        " (SELECT referral FROM draft WHERE person = %s ORDER BY at_ms DESC, referral LIMIT %s)",
+    connection.execute(  # with its time: one that is kept anew at this moment is none of the oldest any more
+        "DELETE FROM draft WHERE person = %s AND (referral, at_ms) IN"
+        " (SELECT referral, at_ms FROM draft WHERE person = %s ORDER BY at_ms DESC, referral OFFSET %s)",
         (doctor, doctor, MAX_DRAFTS),
     )
 
@@ -111,5 +111,9 @@ def drop(connection: Connection, doctor: PersonId, name: RecordId) -> bool:
 
 
 def drop_old(connection: Connection, now_ms: int) -> int:
-    """Remove what nobody came back to; how many."""
-    return connection.execute("DELETE FROM draft WHERE at_ms < %s", (now_ms - KEPT_MS,)).rowcount
+    """Remove what nobody came back to; how many. One that somebody comes back to at this moment stays."""
+    return connection.execute(
+        "DELETE FROM draft WHERE (facility, person, referral) IN"
+        " (SELECT facility, person, referral FROM draft WHERE at_ms < %s FOR UPDATE SKIP LOCKED)",
+        (now_ms - KEPT_MS,),
+    ).rowcount

@@ -77,14 +77,15 @@ def go_on(
     chosen = tuple(sorted(set(specialties)))
     if any(not people.is_specialty(one) or not doctor.sees(one, doctor.hub) for one in chosen):
         raise InvalidValue(N_("That is no specialty of this doctor."), field="specialties", code="E_OTHER_SPECIALTY")
-    connection.execute(
+    row = connection.execute(
         "INSERT INTO duty (person, specialties, since_ms, until_ms) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT (person) DO UPDATE SET specialties = EXCLUDED.specialties, until_ms = EXCLUDED.until_ms,"
-        " since_ms = CASE WHEN duty.until_ms > EXCLUDED.since_ms THEN duty.since_ms ELSE EXCLUDED.since_ms END",
+        " since_ms = CASE WHEN duty.until_ms > EXCLUDED.since_ms THEN duty.since_ms ELSE EXCLUDED.since_ms END"
+        " RETURNING since_ms",
         (doctor.id, ",".join(chosen), now_ms, until_ms),
-    )
+    ).fetchone()
     audit.note(connection, actor, "go on duty", "", doctor.id, now_ms)
-    return next(one for one in everyone_on_duty(connection, now_ms) if one.doctor.id == doctor.id)
+    return OnDuty(doctor, chosen, row[0] if row is not None else now_ms, until_ms)  # disabled or not by now
 
 
 def go_off(connection: Connection, doctor: Person, actor: str, now_ms: int) -> bool:

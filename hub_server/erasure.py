@@ -160,6 +160,7 @@ def carry_out(connection: Connection, store: Store, patient: PatientId, now_ms: 
     """Destroy what is here, and give the order to every centre that held the patient. The patient is held FOR UPDATE."""
     rows = connection.execute("SELECT facility FROM subscription WHERE patient = %s", (patient,)).fetchall()
     feeds = sorted(FacilityCode(row[0]) for row in rows)
+    store.hold_stamp(connection)
     feed.lock(connection, feeds)
     tallies.mark_patient(connection, patient)
     segments = connection.execute(

@@ -68,6 +68,13 @@ def find_all(connection: Connection, facility: str | None = None) -> list[Facili
     return [Facility(*row) for row in rows]
 
 
+def held(connection: Connection, facility: str) -> Facility:
+    """One that is about to be changed: nobody else changes it until the transaction ends. Raises InvalidValue
+    (``E_UNKNOWN_FACILITY``)."""
+    connection.execute("SELECT 1 FROM facility WHERE facility = %s FOR NO KEY UPDATE", (facility,))
+    return find_all(connection, facility)[0]
+
+
 def add(connection: Connection, vault: Vault, wanted: Facility, now_ms: int) -> str:
     """``created``, with an empty feed; ``unchanged`` for one that is there with the same particulars.
 
@@ -98,7 +105,7 @@ def change(connection: Connection, vault: Vault, wanted: Facility, now_ms: int) 
 
     Raises InvalidValue (``E_UNKNOWN_FACILITY``, ``E_BAD_FACILITY``, ``E_UNKNOWN_HUB``).
     """
-    there, wanted = find_all(connection, wanted.code)[0], _tidied(wanted)
+    there, wanted = held(connection, wanted.code), _tidied(wanted)
     if there.particulars == wanted.particulars:
         return "unchanged"
     _check(connection, wanted)
@@ -106,12 +113,12 @@ def change(connection: Connection, vault: Vault, wanted: Facility, now_ms: int) 
         "UPDATE facility SET name = %s, district = %s, state = %s, hub = %s WHERE facility = %s",
         (*wanted.particulars, wanted.code),
     )
+    directory_due.mark(connection, wanted.code)
+    vault.note(connection, "facility_changed", as_noted(wanted), now_ms)  # before feeds are locked, as all who note do
     if there.particulars[1:] != wanted.particulars[1:]:
         feed.lock(connection, {FacilityCode(wanted.code)})  # what came until now stands there, as of where it was
         queue.move(connection, wanted.code, wanted.hub)
         tallies.mark_moved(connection, wanted.code, there.state, there.district)
-    directory_due.mark(connection, wanted.code)
-    vault.note(connection, "facility_changed", as_noted(wanted), now_ms)
     return "changed"
 
 
@@ -180,7 +187,9 @@ def take_list(
             there = {
                 code: dict(zip(_PARTICULARS, row, strict=True))
                 for code, *row in connection.execute(
-                    "SELECT facility, name, district, state, hub FROM facility WHERE facility = ANY(%s)", (codes,)
+                    "SELECT facility, name, district, state, hub FROM facility WHERE facility = ANY(%s) ORDER BY facility"
+                    + (" FOR NO KEY UPDATE" if changing else ""),  # all, before the first is noted
+                    (codes,),
                 ).fetchall()
             }
             found = []

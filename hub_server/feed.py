@@ -2,7 +2,8 @@
 
 The row of a feed is locked, advanced last and held to commit: never a sequence, never a timestamp, both skip rows that
 commit late (PROTOCOL.md §10). Locks are taken in one order, so nobody waits in a circle: patients by id, then feeds by
-code. Admission holds the patients' rows FOR SHARE until it commits, subscribing holds them FOR UPDATE.
+code. Between them comes the hub's last stamp, for who writes (`store`), and before that the ledger's row, for who notes
+there (`vault`). Admission holds the patients' rows FOR SHARE until it commits, subscribing holds them FOR UPDATE.
 
 Knows nothing of what a change says: payloads pass through sealed.
 """

@@ -33,7 +33,11 @@ def keep(connection: Connection, vault: Vault, node: KnownNode, payload: bytes, 
     named = [one for one in vault.identity.ingest_keys if one.public.key_id == frame.key_id]
     grant = keys.open_grant(payload, node.verifier, (*named, vault.identity.ingest)[0], environment)
     wrapped = vault.wrap_secret(grant.secret, grant.id)
-    _store(connection, grant.id, node.node, grant.direction, wrapped, b"", now_ms)
+    if _store(connection, grant.id, node.node, grant.direction, wrapped, b"", now_ms):
+        connection.execute(  # whoever takes one up just now may have looked before the grant was here: then it waits
+            "SELECT FROM arrival WHERE state = 'kept' AND grant_id = %s AND node = %s ORDER BY seq FOR UPDATE",
+            (grant.id, node.node),
+        )
     connection.execute(
         "UPDATE arrival SET state = 'kept' WHERE state = 'waiting' AND grant_id = %s AND node = %s",
         (grant.id, node.node),
@@ -43,12 +47,14 @@ def keep(connection: Connection, vault: Vault, node: KnownNode, payload: bytes, 
 
 def _store(
     connection: Connection, name: bytes, node: bytes, direction: str, secret: bytes, frame: bytes, now_ms: int
-) -> None:
-    connection.execute(
+) -> bool:
+    """Whether it is new."""
+    done = connection.execute(
         "INSERT INTO grant_key (grant_id, node, direction, secret, frame, created_ms) VALUES (%s, %s, %s, %s, %s, %s)"
         " ON CONFLICT DO NOTHING",
         (name, node, direction, secret, frame, now_ms),
     )
+    return done.rowcount == 1
 
 
 def of_nodes(connection: Connection, vault: Vault, names: Iterable[GrantId]) -> dict[GrantId, tuple[NodeId, Grant]]:

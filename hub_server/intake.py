@@ -106,15 +106,19 @@ class Admitter:
 
     def admit_once(self, now_ms: int, limit: int = SEGMENTS_A_PASS) -> Admitted:
         """One pass over what is kept, in one transaction. Raises only when the database is away."""
+        taken: Sequence[Waiting] = ()
         try:
             with self._store.database.transaction() as connection:
-                return self._admit(connection, nodes.next_kept(connection, limit, BYTES_A_PASS), now_ms)
+                taken = nodes.next_kept(connection, limit, BYTES_A_PASS)
+                return self._admit(connection, taken, now_ms)
         except psycopg.OperationalError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the segments behind it
+        except Exception as error:  # whatever it is, it must not stop the segments behind it
             if limit > 1:
                 return self._split(now_ms, limit)
-            return self._set_aside_first(error, now_ms)
+            if not taken:
+                raise  # no segment's fault
+            return self._set_aside(taken, error, now_ms)
 
     def _split(self, now_ms: int, limit: int) -> Admitted:
         """The pass failed: half as many segments, so that the bad one soon stands alone and the others go in."""
@@ -122,14 +126,15 @@ class Admitter:
             count = len(nodes.next_kept(connection, limit, BYTES_A_PASS))
         return self.admit_once(now_ms, max(1, min(limit, count) // 2)) if count else NOTHING
 
-    def _set_aside_first(self, error: Exception, now_ms: int) -> Admitted:
-        """A segment that fails admission by itself waits in quarantine for a person."""
+    def _set_aside(self, failed: Sequence[Waiting], error: Exception, now_ms: int) -> Admitted:
+        """A segment that fails admission by itself waits in quarantine for a person; by now another may be the first.
+        One that somebody else has taken up meanwhile is theirs."""
         code = error.code if isinstance(error, HealthSyncError) else "E_ADMISSION"
         with self._store.database.transaction() as connection:
-            first = nodes.next_kept(connection, 1, BYTES_A_PASS)
-            nodes.set_state(connection, first, QUARANTINED, code)
-            nodes.quarantine(connection, [Verdict(one, -1, None, "", code) for one in first], now_ms)
-        return Admitted(len(first), 0, 0, len(first))
+            held = [one for one in failed if nodes.hold_kept(connection, one)]
+            nodes.set_state(connection, held, QUARANTINED, code)
+            nodes.quarantine(connection, [Verdict(one, -1, None, "", code) for one in held], now_ms)
+        return Admitted(len(held), 0, 0, len(held))
 
     def _admit(self, connection: Connection, waiting: Sequence[Waiting], now_ms: int) -> Admitted:
         if not waiting:

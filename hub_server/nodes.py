@@ -228,26 +228,38 @@ class Arrived:
 
 
 def keep(connection: Connection, arrived: Sequence[Arrived]) -> None:
-    """Store sealed segments, of many exchanges together. One that is held already stays as it is."""
+    """Store sealed segments, of many exchanges together. One that is held already stays as it is.
+
+    Whether a node is revoked is asked anew, since its request may have begun long ago, over a slow link. The segments
+    are numbered as they came and stored in one order: another program may be storing the same ones (a courier's file).
+    """
+    ((drawn, revoked),) = connection.execute(
+        "SELECT ARRAY(SELECT nextval('arrival_seq') FROM generate_series(1, %s)),"
+        " ARRAY(SELECT node FROM node WHERE node = ANY(%b) AND revoked_ms IS NOT NULL)",
+        (len(arrived), list({one.node.node for one in arrived})),
+        binary=True,
+    ).fetchall()
+    numbered = sorted(zip(drawn, arrived, strict=True), key=lambda one: (one[1].node.node, one[1].envelope.id))
     connection.execute(
-        "INSERT INTO arrival (node, segment, facility, lane, grant_id, received_ms, state, reason, size_bytes, raw)"
-        " SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::int[], %b::bytea[], %b::bigint[], %b::text[],"
-        " %b::text[], %b::int[], %b::bytea[]) ON CONFLICT DO NOTHING",
+        "INSERT INTO arrival (seq, node, segment, facility, lane, grant_id, received_ms, state, reason, size_bytes, raw)"
+        " SELECT * FROM unnest(%b::bigint[], %b::bytea[], %b::bytea[], %b::text[], %b::int[], %b::bytea[], %b::bigint[],"
+        " %b::text[], %b::text[], %b::int[], %b::bytea[]) ON CONFLICT DO NOTHING",
         (
-            [one.node.node for one in arrived],
-            [one.envelope.id for one in arrived],
-            [one.node.facility for one in arrived],
-            [one.envelope.header.lane for one in arrived],
-            [one.envelope.header.grant for one in arrived],
-            [one.received_ms for one in arrived],
-            [QUARANTINED if one.node.revoked else KEPT for one in arrived],
-            ["E_REVOKED" if one.node.revoked else "" for one in arrived],
-            [len(one.envelope.raw) for one in arrived],
-            [one.envelope.raw for one in arrived],
+            [seq for seq, _ in numbered],
+            [one.node.node for _, one in numbered],
+            [one.envelope.id for _, one in numbered],
+            [one.node.facility for _, one in numbered],
+            [one.envelope.header.lane for _, one in numbered],
+            [one.envelope.header.grant for _, one in numbered],
+            [one.received_ms for _, one in numbered],
+            [QUARANTINED if one.node.node in revoked else KEPT for _, one in numbered],
+            ["E_REVOKED" if one.node.node in revoked else "" for _, one in numbered],
+            [len(one.envelope.raw) for _, one in numbered],
+            [one.envelope.raw for _, one in numbered],
         ),
     )
     for one in arrived:
-        if one.node.revoked:
+        if one.node.node in revoked:
             connection.execute(
                 "INSERT INTO quarantine (facility, node, segment, row, kind, reason, at_ms, verdict)"
                 " SELECT %s, %s, %s, -1, '', 'E_REVOKED', %s, 'open' WHERE NOT EXISTS"
@@ -332,6 +344,15 @@ def next_kept(connection: Connection, limit: int, size_bytes: int) -> list[Waiti
                 break
             chosen.append(Waiting(seq, NodeId(node), EnvelopeId(segment), FacilityCode(facility), received_ms, raw))
     return chosen
+
+
+def hold_kept(connection: Connection, one: Waiting) -> bool:
+    """Lock a segment for this worker, as `next_kept` does; False where it is another's by now, or not kept any more."""
+    row = connection.execute(
+        "SELECT 1 FROM arrival WHERE node = %s AND segment = %s AND state = 'kept' FOR UPDATE SKIP LOCKED",
+        (one.node, one.segment),
+    ).fetchone()
+    return row is not None
 
 
 def set_state(connection: Connection, waiting: Sequence[Waiting], state: str, reason: str = "") -> None:

@@ -147,7 +147,7 @@ def assign(connection: Connection, login: str, hub: str, specialties: tuple[str,
 
     Raises InvalidValue (``E_UNKNOWN_PERSON``, ``E_BAD_SPECIALTY``, ``E_UNKNOWN_HUB``).
     """
-    there = find(connection, login)
+    there = held(connection, login)
     wanted = replace(there, hub=hub, specialties=specialties)
     _check(wanted)
     hospitals.require(connection, hub)
@@ -217,6 +217,12 @@ def find(connection: Connection, login: str) -> Person:
             "nobody has that login", field="login", code="E_UNKNOWN_PERSON", next_step="'hub people list' shows them"
         )
     return found
+
+
+def held(connection: Connection, login: str) -> Person:
+    """Somebody who is about to be changed: nobody else changes them until the transaction ends. Raises as `find`."""
+    connection.execute("SELECT 1 FROM person WHERE login = %s FOR NO KEY UPDATE", (login,))
+    return find(connection, login)
 
 
 def lookup(connection: Connection, login: str) -> Person | None:

@@ -68,7 +68,7 @@ class Store(Records):
         now_ms: int,
     ) -> list[Change]:
         """As `write`, inside the caller's transaction: what it read there is what the person was shown."""
-        stamp = self._last_stamp(connection)
+        stamp = self.hold_stamp(connection)
         authored = []
         for entry in entries:
             stamp = hlc.tick(stamp, now_ms)
@@ -82,7 +82,9 @@ class Store(Records):
         return authored
 
     @staticmethod
-    def _last_stamp(connection: Connection) -> Hlc:
+    def hold_stamp(connection: Connection) -> Hlc:
+        """The stamp of the hub's last change, held: who writes comes one after the other. It is held behind patients and
+        before feeds, so whoever locks feeds of their own accord, and writes then, holds it first."""
         connection.execute("INSERT INTO setting (key, value) VALUES ('hlc', %s) ON CONFLICT DO NOTHING", (bytes(8),))
         row = connection.execute("SELECT value FROM setting WHERE key = 'hlc' FOR UPDATE").fetchone()
         return Hlc(int.from_bytes(row[0], "big")) if row else Hlc(0)

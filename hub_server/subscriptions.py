@@ -105,6 +105,7 @@ def decide(
     """
     wanted = State.GRANTED if granted else State.REFUSED
     with store.database.transaction() as connection:
+        _hold(connection, [find(connection, record).patient])
         one = find(connection, record)
         if one.state is State.ENDED:
             raise NeedsPerson("the centre has ended this subscription", code="E_ENDED")
@@ -121,7 +122,7 @@ def decide(
             store.write_in(connection, one.facility, [entry], person=person.id, writer=Writer.HUB, now_ms=now_ms)
             verb = "grant subscription" if granted else "refuse subscription"
             audit.note(connection, person.actor, verb, one.facility, one.patient, now_ms)
-    settle(store, now_ms)
+    settle(store, now_ms, waiting=True)
     with store.database.transaction() as connection:
         return find(connection, record)
 
@@ -129,16 +130,19 @@ def decide(
 # -- bringing them in line ---------------------------------------------------------------------------------------------
 
 
-def settle(store: Store, now_ms: int, most: int = MOST_A_TURN) -> int:
-    """Settle what is due; how many steps were done, 0 when nothing is due or another program is at it."""
+def settle(store: Store, now_ms: int, most: int = MOST_A_TURN, *, waiting: bool = False) -> int:
+    """Settle what is due; how many steps were done, 0 when nothing is due or another program is at it. waiting: for
+    each of that one's steps, so that what was due before is settled on return."""
     done = 0
-    while done < most and _settle_one(store, now_ms):
+    while done < most and _settle_one(store, now_ms, waiting=waiting):
         done += 1
     return done
 
 
-def _settle_one(store: Store, now_ms: int) -> bool:
+def _settle_one(store: Store, now_ms: int, *, waiting: bool) -> bool:
     with store.database.transaction() as connection:
+        if waiting:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
         locked = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK_KEY,)).fetchone()
         row = connection.execute("SELECT patient, stage FROM subscription_due ORDER BY seq LIMIT 1").fetchone()
         if row is None or locked is None or not locked[0]:
@@ -223,6 +227,14 @@ def _linked(connection: Connection, patient: PatientId) -> set[PatientId]:
     return found
 
 
+def _standing_in(connection: Connection, patients: Iterable[PatientId]) -> set[FacilityCode]:
+    """The feeds that anything of these patients stands in: their history goes to its authors' feeds too."""
+    rows = connection.execute(
+        "SELECT facility FROM subscription WHERE patient = ANY(%b)", (sorted(patients),)
+    ).fetchall()
+    return {FacilityCode(row[0]) for row in rows}
+
+
 def _share(connection: Connection, store: Store, patient: PatientId, now_ms: int) -> None:
     """Each patient of the group goes to the feeds of all that any of them has of its own, and to no other."""
     group = sorted(_linked(connection, patient))
@@ -231,7 +243,7 @@ def _share(connection: Connection, store: Store, patient: PatientId, now_ms: int
     rows = connection.execute("SELECT facility FROM own_subscriber WHERE patient = ANY(%b)", (group,)).fetchall()
     wanted |= {FacilityCode(row[0]) for row in rows}
     there = feed.subscribers(connection, sorted(homes))
-    feed.lock(connection, wanted)
+    feed.lock(connection, wanted | _standing_in(connection, homes))
     noted = []
     for one, home in homes.items():
         subscribed = set(there.get(one, ()))

@@ -238,7 +238,8 @@ class Vault:
         self._salts: dict[bytes, bytes] = {}
 
     def note(self, connection: Connection, kind: str, body: dict[str, Any], now_ms: int) -> None:
-        """Into the ledger, before the caller's transaction commits what it says (see `ledger`)."""
+        """Into the ledger, before the caller's transaction commits what it says (see `ledger`). Who notes comes one after
+        the other: behind the rows of what it says, before the hub's stamp and feeds are held (`feed`), and the audit."""
         if self.ledger is not None:
             seq = self.ledger.append(kind, body, now_ms)
             connection.execute(_NOTED, (seq.to_bytes(8, "big"),))

@@ -123,7 +123,7 @@ def change_facility(
     Which hospital it belongs to decides whose doctors see what it refers, and has referred.
     """
     with opening.hub() as at, at.database.transaction() as connection:
-        there = facilities.find_all(connection, code)[0]
+        there = facilities.held(connection, code)
         wanted = replace(
             there,
             name=there.name if name is None else name.strip(),

@@ -162,7 +162,7 @@ def show_referral(
                 if doctor is None
                 else consults.seen_row(connection, doctor, name, opening.now_ms())
             )
-        chart = next(iter(charts.read_charts(at.store, [row], actor, opening.now_ms())))
+        chart = charts.read_chart(at.store, row, actor, opening.now_ms())
         shape = _referral_json(at, chart)
         records = [_record_json(one, show_names) for one in chart.records if one.key.kind in SHOWN_KINDS]
         about = _record_json(chart.referral, show_names)

@@ -136,7 +136,7 @@ def assign_person(
     """
     at_ms = opening.now_ms()
     with opening.hub() as at, at.database.transaction() as connection:
-        there = people.find(connection, login)
+        there = people.held(connection, login)
         chosen = there.specialties if specialties is None else tuple(sorted(set(filter(None, specialties))))
         done = people.assign(connection, login, there.hub if hub is None else hub, chosen)
         now = people.find(connection, login)
@@ -162,6 +162,7 @@ def disable_person(login: Annotated[str, typer.Argument(metavar="LOGIN")], yes: 
             person = people.find(connection, login)
         opening.confirm(f"Disable {login}?", yes)
         with at.database.transaction() as connection:
+            sign_in.hold(connection, person.id)
             done = people.disable(connection, login, opening.now_ms())
             if done:
                 at.store.vault.note(connection, "person_disabled", {"login": login}, opening.now_ms())

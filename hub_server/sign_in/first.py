@@ -129,8 +129,9 @@ def complete(
 
 
 def drop_over(connection: Connection, now_ms: int) -> None:
-    """Remove the tokens of both kinds that are over."""
+    """Remove the tokens of both kinds that are over; one that somebody uses is left to them."""
     connection.execute(
-        "DELETE FROM pending_sign_in WHERE created_ms < CASE WHEN totp_next = '' THEN %s::bigint ELSE %s::bigint END",
+        "DELETE FROM pending_sign_in WHERE token_hash IN (SELECT token_hash FROM pending_sign_in"
+        " WHERE created_ms < CASE WHEN totp_next = '' THEN %s::bigint ELSE %s::bigint END FOR UPDATE SKIP LOCKED)",
         (now_ms - credentials.PENDING_MS, now_ms - SET_UP_MS),
     )

@@ -201,5 +201,9 @@ def end_all(connection: Connection) -> None:
 
 
 def drop_over(connection: Connection, now_ms: int) -> int:
-    """Remove the sessions that are over; how many."""
-    return connection.execute(f"DELETE FROM session s WHERE NOT ({_ALIVE})", _limits(now_ms)).rowcount
+    """Remove the sessions that are over; how many. One that somebody is about to end is theirs."""
+    return connection.execute(
+        "DELETE FROM session WHERE token_hash IN"
+        f" (SELECT s.token_hash FROM session s WHERE NOT ({_ALIVE}) FOR UPDATE OF s SKIP LOCKED)",
+        _limits(now_ms),
+    ).rowcount

@@ -63,7 +63,7 @@ def _read(desk: Desk, name: RecordId) -> Seen:
     """The case, noted in the audit as read. Raises InvalidValue (``E_NO_SUCH_REFERRAL``) or NotAllowed."""
     with desk.store.database.transaction() as connection:
         row = consults.seen_row(connection, desk.person, name, desk.now_ms)
-    chart = next(iter(charts.read_charts(desk.store, [row], desk.person.actor, desk.now_ms)))
+    chart = charts.read_chart(desk.store, row, desk.person.actor, desk.now_ms)
     staff = {held.change.person for one in chart.records for held in one.changes.values()}
     with desk.store.database.transaction() as connection:
         return Seen(

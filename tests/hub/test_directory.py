@@ -200,6 +200,21 @@ def test_a_mark_that_comes_while_a_centre_is_told_is_not_lost(land: Land) -> Non
     assert land.known(taken).name == "Renamed"
 
 
+def test_a_number_that_changes_while_a_marked_centre_is_told_reaches_it(land: Land) -> None:
+    """Its mark is there for others until the telling is committed, and is then taken away."""
+    land.settle()
+    land.change("HWC-S", name="Renamed")
+    with land.world.database.transaction() as connection:
+        assert directory_due.take_next(connection) == "HWC-S"
+        changing = threading.Thread(target=land.contact, args=("", "", "108"))
+        changing.start()
+        while changing.is_alive() and not land.world.somebody_waits():
+            pass
+    changing.join()
+    land.settle()
+    assert land.known("HWC-S").contacts[directory.ANY].phone == "108"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_is_changed_each_centre_comes_to_know_what_the_hub_knows(land: Land, seed: int) -> None:
     drawn = random.Random(seed)

@@ -191,6 +191,32 @@ def test_a_segment_that_breaks_admission_stands_alone_in_quarantine(
         assert connection.execute("SELECT reason, row FROM quarantine").fetchall() == [("E_ADMISSION", -1)]
 
 
+def test_only_the_segment_that_breaks_admission_is_set_aside_and_none_that_came_meanwhile(
+    hub: HubWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An emergency that comes between the failure and the verdict is the first in the line by then."""
+    node = hub.node("HWC1")
+    (poison,) = patients(node, 1)
+    emergency = node.write("referral", {"specialty": "ent", "urgency": "emergency"}, patient=poison.record)
+    bad = node.pack([poison]).envelope
+    hub.exchange(node, [bad.raw])
+    failures: list[int] = []
+    real = Store.receive
+
+    def failing(self: Store, connection: object, incoming: object, now_ms: int) -> object:
+        if any(one.change.id == poison.id for one in incoming):  # type: ignore[attr-defined]
+            failures.append(now_ms)
+            if len(failures) == 2:  # it has failed by itself
+                hub.exchange(node, [node.pack([emergency]).envelope.raw])
+            raise ZeroDivisionError
+        return real(self, connection, incoming, now_ms)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "receive", failing)
+    assert hub.admit() == 1
+    with hub.database.transaction() as connection:
+        assert connection.execute("SELECT segment, reason FROM quarantine").fetchall() == [(bad.id, "E_ADMISSION")]
+
+
 def test_a_request_without_end_is_cut(hub: HubWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub_server.sync_api.MAX_BODY_BYTES", 50_000)
     node = hub.node("HWC1")
