@@ -142,6 +142,11 @@ def claiming(
 def _require_open(before: Chart) -> None:
     if before.reply is not None:
         raise already_answered(before)
+    require_going_on(before)
+
+
+def require_going_on(before: Chart) -> None:
+    """The centre has not ended it. Raises NeedsPerson (``E_WITHDRAWN``, ``E_CLOSED``)."""
     if before.progress.status is Status.WITHDRAWN:
         raise NeedsPerson("The centre withdrew this referral.", code="E_WITHDRAWN")
     if before.progress.status is Status.CLOSED:

@@ -16,7 +16,7 @@ import msgspec
 from hub_server import audit, charts, claim_locks, drafts, people
 from hub_server.charts import Chart
 from hub_server.claim_locks import DEFAULT_LAPSE_MS
-from hub_server.consults.claiming import already_answered, claiming, open_claims, require_free
+from hub_server.consults.claiming import already_answered, claiming, open_claims, require_free, require_going_on
 from hub_server.consults.writing import Done, introduce, seen_row, write
 from hub_server.people import Person
 from hub_server.store import Entry, Store
@@ -25,7 +25,6 @@ from sync_protocol.canonical import Value
 from sync_protocol.change import RecordId, RecordKey
 from sync_protocol.errors import InvalidValue, Malformed, NeedsPerson, TheirBytes
 from sync_protocol.merge import Record
-from sync_protocol.referral import Status
 from sync_protocol.telemedicine import Objection
 
 ANSWER_FIELDS: Final = ("diagnosis", "advice", "prescription", "follow_up_days", "mode", "first", "refer_onward")
@@ -33,7 +32,6 @@ REQUIRED_FIELDS: Final = ("mode", "first")  # telemedicine practice: each consul
 SAYING_FIELDS: Final = ("diagnosis", "advice", "prescription", "refer_onward")
 MAX_ANSWER_BYTES: Final = documents.MAX_LINE_BYTES
 QUESTION: Final = "text"  # in a draft: what a doctor begins to ask the centre; all else is of the reply
-_ENDED: Final = {Status.WITHDRAWN: "E_WITHDRAWN", Status.CLOSED: "E_CLOSED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,8 @@ def reply(
 
     seen_positions: of the page that the doctor looked at; None for what is there now, as in a script. lapse_ms: as in
     `claim`. randomness: RANDOM_BYTES. Raises what `claim` and `replica.author` raise, LinesRefused, InvalidValue
-    (``E_NO_SUCH_REPLY``, ``E_NO_REASON``) or NeedsPerson (``E_CORRECTED_ALREADY``).
+    (``E_NO_SUCH_REPLY``, ``E_NO_REASON``) or NeedsPerson (``E_CORRECTED_ALREADY``; ``E_CLOSED``, ``E_WITHDRAWN``: then
+    only who has answered corrects what they said).
     """
     records = tuple(RecordId(people.fresh_id(now_ms, randomness[at : at + 10])) for at in (0, 10))
 
@@ -177,6 +176,8 @@ def _claiming(
     """The claim that goes before an answer where the doctor has none. Raises what stands against answering."""
     if correction is not None:
         _check_correction(before, correction)
+        if not has_answered(before, doctor):
+            require_going_on(before)
         return []
     if before.reply is not None:
         raise already_answered(before)
@@ -195,12 +196,10 @@ def in_the_way(before: Chart, doctor: Person, now_ms: int, lapse_ms: int = DEFAU
     """
     if before.reply is not None and has_answered(before, doctor):
         return ""
-    if (ended := _ENDED.get(before.progress.status)) is not None:
-        return ended
-    if before.reply is not None or open_claims(before, doctor):
-        return ""
     try:
-        require_free(before, doctor, now_ms, lapse_ms)
+        require_going_on(before)
+        if before.reply is None and not open_claims(before, doctor):
+            require_free(before, doctor, now_ms, lapse_ms)
     except NeedsPerson as error:
         return error.code
     return ""

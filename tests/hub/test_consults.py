@@ -297,6 +297,25 @@ def test_a_correction_names_a_reply_of_this_referral_and_a_reason(ward: Ward, no
         assert code_of(caught) == code
 
 
+@pytest.mark.parametrize("ended", ["closed", "withdrawn"])
+def test_an_ended_referrals_answer_is_corrected_by_who_answered_and_by_nobody_else(
+    ward: Ward, node: BareNode, ended: str
+) -> None:
+    name, (patient, _, _) = ward.refer(node)
+    first = ward.reply("rao", name)
+    assert first.record is not None
+    if ended == "closed":
+        told = {"referral": name, "reply": first.record, "seen": True, "outcome": "recovered"}
+        ward.send(node, node.write("acknowledgement", told, patient=patient.record))
+    else:
+        ward.send(node, node.write("referral", {"withdrawn": {"withdrawn": True}}, record=name, patient=patient.record))
+    why, better = Correction(first.record, "wrong dose"), ANSWER | {"advice": "Less."}
+    with pytest.raises(NeedsPerson) as caught:
+        ward.reply("nair", name, better, correction=why)
+    assert code_of(caught) == f"E_{ended.upper()}"
+    assert ward.reply("rao", name, better, correction=why).verdict == "corrected"
+
+
 def test_a_reply_to_what_another_doctor_claimed_is_refused_whole(ward: Ward, node: BareNode) -> None:
     name, _ = ward.refer(node)
     ward.claim("nair", name)
