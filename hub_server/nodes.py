@@ -377,25 +377,26 @@ class Verdict:
 
 def quarantine(connection: Connection, verdicts: Iterable[Verdict], now_ms: int) -> None:
     """Note what was set aside; an entry that stands already is left."""
+    each: dict[tuple[bytes, bytes, int], Verdict] = {}
     for one in verdicts:
-        connection.execute(
-            "INSERT INTO quarantine (facility, node, segment, row, change, kind, reason, at_ms, verdict)"
-            " SELECT %s, %s, %s, %s, %s, %s, %s, %s, 'open' WHERE NOT EXISTS"
-            " (SELECT 1 FROM quarantine WHERE node = %s AND segment = %s AND row = %s)",
-            (
-                one.waiting.facility,
-                one.waiting.node,
-                one.waiting.segment,
-                one.row,
-                one.change,
-                one.kind,
-                one.reason,
-                now_ms,
-                one.waiting.node,
-                one.waiting.segment,
-                one.row,
-            ),
-        )
+        each.setdefault((one.waiting.node, one.waiting.segment, one.row), one)
+    noted = list(each.values())
+    connection.execute(
+        "INSERT INTO quarantine (facility, node, segment, row, change, kind, reason, at_ms, verdict)"
+        " SELECT f, n, s, r, c, k, why, %s, 'open' FROM unnest(%b::text[], %b::bytea[], %b::bytea[], %b::int[],"
+        " %b::bytea[], %b::text[], %b::text[]) WITH ORDINALITY AS aside (f, n, s, r, c, k, why, number)"
+        " WHERE NOT EXISTS (SELECT 1 FROM quarantine WHERE node = n AND segment = s AND row = r) ORDER BY number",
+        (
+            now_ms,
+            [one.waiting.facility for one in noted],
+            [one.waiting.node for one in noted],
+            [one.waiting.segment for one in noted],
+            [one.row for one in noted],
+            [one.change for one in noted],
+            [one.kind for one in noted],
+            [one.reason for one in noted],
+        ),
+    )
 
 
 def release(connection: Connection, entry: int) -> bool:
