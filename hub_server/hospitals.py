@@ -50,14 +50,20 @@ def require(connection: Connection, code: str) -> None:
 
 def add(connection: Connection, code: str, name: str, now_ms: int) -> str:
     """``created``, or ``unchanged`` for one that is there. Raises InvalidValue (``E_BAD_HUB``, ``E_HUB_EXISTS``)."""
+    name = _checked(code, name)
+    added = connection.execute(
+        "INSERT INTO hospital (hub, name, created_ms) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", (code, name, now_ms)
+    )
+    if added.rowcount == 1:
+        return "created"
     there = lookup(connection, code)
-    if there is not None and there.name != name.strip():
+    if there is None or there.name != name:
         raise InvalidValue(
             "a hospital of that code exists already, with another name",
             code="E_HUB_EXISTS",
             next_step="'hub hospital list' shows it, 'hub hospital rename' renames it",
         )
-    return keep(connection, code, name, now_ms)
+    return "unchanged"
 
 
 def rename(connection: Connection, code: str, name: str, now_ms: int) -> str:
@@ -69,13 +75,7 @@ def rename(connection: Connection, code: str, name: str, now_ms: int) -> str:
 def keep(connection: Connection, code: str, name: str, now_ms: int) -> str:
     """It is there from now on, under this name: ``created``, ``renamed`` or ``unchanged``. Raises InvalidValue
     (``E_BAD_HUB``)."""
-    name = name.strip()
-    if not is_facility_code(code) or not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
-        raise InvalidValue(
-            f"a hospital has a code of 1 to 32 letters, digits, . _ or -, and a name of at most {MAX_NAME_CHARS}"
-            " printable characters",
-            code="E_BAD_HUB",
-        )
+    name = _checked(code, name)
     there = lookup(connection, code)
     if there is not None and there.name == name:
         return "unchanged"
@@ -88,3 +88,15 @@ def keep(connection: Connection, code: str, name: str, now_ms: int) -> str:
         return "created"
     directory_due.mark_hospital(connection, code)
     return "renamed"
+
+
+def _checked(code: str, name: str) -> str:
+    """The name, tidied."""
+    name = name.strip()
+    if not is_facility_code(code) or not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
+        raise InvalidValue(
+            f"a hospital has a code of 1 to 32 letters, digits, . _ or -, and a name of at most {MAX_NAME_CHARS}"
+            " printable characters",
+            code="E_BAD_HUB",
+        )
+    return name

@@ -376,11 +376,23 @@ class Verdict:
 
 
 def quarantine(connection: Connection, verdicts: Iterable[Verdict], now_ms: int) -> None:
-    """Note what was set aside; an entry that stands already is left."""
+    """Note what was set aside; an entry that stands already is left, and one that was released is open again."""
     each: dict[tuple[bytes, bytes, int], Verdict] = {}
     for one in verdicts:
         each.setdefault((one.waiting.node, one.waiting.segment, one.row), one)
     noted = list(each.values())
+    connection.execute(
+        "UPDATE quarantine SET verdict = 'open', reason = why, at_ms = %s"
+        " FROM unnest(%b::bytea[], %b::bytea[], %b::int[], %b::text[]) AS aside (n, s, r, why)"
+        " WHERE node = n AND segment = s AND row = r AND verdict = 'released'",
+        (
+            now_ms,
+            [one.waiting.node for one in noted],
+            [one.waiting.segment for one in noted],
+            [one.row for one in noted],
+            [one.reason for one in noted],
+        ),
+    )
     connection.execute(
         "INSERT INTO quarantine (facility, node, segment, row, change, kind, reason, at_ms, verdict)"
         " SELECT f, n, s, r, c, k, why, %s, 'open' FROM unnest(%b::text[], %b::bytea[], %b::bytea[], %b::int[],"

@@ -23,6 +23,7 @@ from hub_server import (
     facilities,
     feed,
     grants,
+    hospitals,
     nodes,
     people,
     queue,
@@ -401,6 +402,20 @@ def test_two_operators_who_change_different_things_of_a_centre_both_have_their_w
     with world.database.transaction() as connection:
         (now,) = facilities.find_all(connection, "HWC1")
     assert (now.name, now.hub) == ("Rampur", "DH-SEHORE")
+
+
+def test_two_who_add_a_hospital_of_one_code_do_not_rename_each_others(ward: Ward, other: Other) -> None:
+    def add(name: str) -> str:
+        with ward.world.database.transaction() as connection:
+            return hospitals.add(connection, "DH-SEHORE", name, NOW_MS)
+
+    with ward.world.database.transaction() as connection:
+        assert hospitals.add(connection, "DH-SEHORE", "District Hospital Sehore", NOW_MS) == "created"
+        adding = other.goes(lambda: add("Civil Hospital Sehore"))
+    with pytest.raises(InvalidValue) as caught:
+        adding.result(PATIENCE_S)
+    assert caught.value.code == "E_HUB_EXISTS"
+    assert add("District Hospital Sehore") == "unchanged"
 
 
 # -- what nodes bring --------------------------------------------------------------------------------------------------

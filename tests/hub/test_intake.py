@@ -191,6 +191,19 @@ def test_a_segment_that_breaks_admission_stands_alone_in_quarantine(
         assert connection.execute("SELECT reason, row FROM quarantine").fetchall() == [("E_ADMISSION", -1)]
 
 
+def test_what_was_released_and_fails_again_comes_back(hub: HubWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = hub.node("HWC1")
+    hub.exchange(node, [node.pack(patients(node)).envelope.raw])
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "receive", lambda *_: 1 // 0)
+        for _ in range(2):
+            assert hub.admit() == 0
+            with hub.database.transaction() as connection:
+                (entry,) = connection.execute("SELECT id FROM quarantine WHERE verdict = 'open'").fetchone() or (0,)
+                assert nodes.release(connection, entry)
+    assert hub.admit() == 3
+
+
 def test_only_the_segment_that_breaks_admission_is_set_aside_and_none_that_came_meanwhile(
     hub: HubWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
