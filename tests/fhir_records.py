@@ -6,6 +6,7 @@ Built from the schema's own table, so a new field or kind is drawn as soon as it
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -67,6 +68,7 @@ elements = st.fixed_dictionaries(
 )
 
 
+@cache  # a strategy that is made for each draw is looked through anew each time
 def valid(row: Field, *, null: bool = True) -> st.SearchStrategy[Any]:
     """Values of a field as JSON shows them, within its type and limits."""
     made: dict[FieldType, st.SearchStrategy[Any]] = {
@@ -93,20 +95,36 @@ json_of_values = values.map(lambda value: documents.to_json(None, value))
 """What may arrive by sync in the place of any field."""
 
 
-@st.composite
-def fields_of(draw: st.DrawFn, kind: str, wild: bool = False) -> dict[str, Any]:
+@cache
+def _some_rows(kind: str) -> st.SearchStrategy[list[Field]]:
+    rows = [row for row in schema.KINDS[kind].fields.values() if row.name != schema.AT.name]
+    return st.lists(st.sampled_from(rows), max_size=6, unique=True)
+
+
+@cache
+def _valid_or_not(row: Field) -> st.SearchStrategy[Any]:
+    return valid(row) | json_of_values
+
+
+_keys: Final = st.lists(st.sampled_from(["fever", "snomed|91936005", "egg"]) | texts.filter(bool), max_size=2)
+_unknown: Final = st.dictionaries(texts.filter(lambda name: name != "at"), json_of_values, max_size=2)
+_of_an_unknown_kind: Final = st.dictionaries(texts, json_of_values, max_size=3)
+_authors: Final = st.sampled_from(["", "Asha", "\x00"])
+_records: Final = st.lists(st.sampled_from(IDS), max_size=5)
+_kinds: Final = {True: st.sampled_from([*GOING_OUT, "a_kind_of_2030"]), False: st.sampled_from(GOING_OUT)}
+
+
+def _fields(draw: st.DrawFn, kind: str, wild: bool) -> dict[str, Any]:
     """Some fields of a kind; wild: with values of any type, and fields that this program does not know."""
     found: dict[str, Any] = {}
-    rows = [row for row in schema.KINDS[kind].fields.values() if row.name != schema.AT.name]
-    for row in draw(st.lists(st.sampled_from(rows), max_size=6, unique=True)):
+    for row in draw(_some_rows(kind)):
         if row.type is FieldType.ELEMENT:
-            keys = st.sampled_from(["fever", "snomed|91936005", "egg"]) | texts.filter(bool)
-            for key in draw(st.lists(keys, max_size=2)):
+            for key in draw(_keys):
                 found[f"{row.name}/{key}"] = draw(json_of_values if wild and draw(st.booleans()) else elements)
         else:
-            found[row.name] = draw(valid(row) | json_of_values if wild else valid(row))
+            found[row.name] = draw(_valid_or_not(row) if wild else valid(row))
     if wild:
-        found |= draw(st.dictionaries(texts.filter(lambda name: name != "at"), json_of_values, max_size=2))
+        found |= draw(_unknown)
     return found
 
 
@@ -117,15 +135,14 @@ times = st.none() | st.sampled_from([0, 1_700_000_000_123, 4_070_908_800_000, -6
 def entries(draw: st.DrawFn, wild: bool = False) -> list[Entry]:
     """The records of one patient, whose own may be missing, and that name each other or what is not here."""
     keys = [PATIENT] if draw(st.booleans()) else []
-    kinds = st.sampled_from([*GOING_OUT, "a_kind_of_2030"] if wild else GOING_OUT)
-    for record in draw(st.lists(st.sampled_from(IDS), max_size=5)):
-        keys.append(Key(draw(kinds), record))
+    for record in draw(_records):
+        keys.append(Key(draw(_kinds[wild]), record))
     made = []
     for key in dict.fromkeys(keys):
         at = draw(times)
         known = key.kind in schema.KINDS
-        fields = draw(fields_of(key.kind, wild)) if known else draw(st.dictionaries(texts, json_of_values, max_size=3))
+        fields = _fields(draw, key.kind, wild) if known else draw(_of_an_unknown_kind)
         said = documents.time_text(at) if at is not None else None
         fields.pop("at", None)
-        made.append(Entry(key, FACILITY, PATIENT, said, fields, SAVED_AT, draw(st.sampled_from(["", "Asha", "\x00"]))))
+        made.append(Entry(key, FACILITY, PATIENT, said, fields, SAVED_AT, draw(_authors)))
     return made

@@ -8,6 +8,7 @@ Builds everything through the product's own constructors; knows nothing of stora
 from __future__ import annotations
 
 import unicodedata
+from functools import cache, partial
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -144,16 +145,14 @@ _receipts_of_one: Final = st.lists(st.none() | receipts, min_size=1, max_size=2)
 _INVENTED: Final = tuple(ChangeId(b"never arrives " + bytes([at, at])) for at in range(2))
 
 
-@st.composite
-def writes(draw: st.DrawFn, kind: str) -> dict[str, Value]:
-    """Writes to a few fields of a kind."""
+def _writes(draw: st.DrawFn, kind: str) -> dict[str, Value]:
+    """To a few fields of a kind."""
     return {name: draw(values_of(name)) for name in draw(_names_of[kind])}
 
 
-@st.composite
-def change_of(draw: st.DrawFn, key: RecordKey, before: tuple[Change, ...] = ()) -> Change:
+def _change(draw: st.DrawFn, key: RecordKey, before: list[Change]) -> Change:
     """A change to a record. It may name writes of the changes before it, and names that were never made."""
-    written = draw(writes(key.kind))
+    written = _writes(draw, key.kind)
     names = [*(one.id for one in before), *_INVENTED]
     fields = [*sorted(written), *FIELDS[key.kind]]
     supersedes = {
@@ -175,13 +174,16 @@ def change_of(draw: st.DrawFn, key: RecordKey, before: tuple[Change, ...] = ()) 
     )
 
 
+_counts: Final = cache(partial(st.integers, 1))
+
+
 @st.composite
 def batches(draw: st.DrawFn, max_size: int = 8) -> list[Change]:
     """Changes to several records, as a segment carries them."""
     made: list[Change] = []
-    for _ in range(draw(st.integers(1, max_size))):
+    for _ in range(draw(_counts(max_size))):
         key = draw(record_keys)
-        made.append(draw(change_of(key, tuple(one for one in made if one.key == key))))
+        made.append(_change(draw, key, [one for one in made if one.key == key]))
     return made
 
 
@@ -194,8 +196,8 @@ def histories(draw: st.DrawFn, max_size: int = 7) -> list[Held]:
     key = draw(record_keys)
     made: list[Change] = []
     held: list[Held] = []
-    for _ in range(draw(st.integers(1, max_size))):
-        made.append(draw(change_of(key, tuple(made))))
+    for _ in range(draw(_counts(max_size))):
+        made.append(_change(draw, key, made))
         for receipt in draw(_receipts_of_one):
             held.append(Held(made[-1], receipt, Writer.CENTRE))
     return held

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +66,22 @@ def add_pages(
     app.state.place = Place(
         store, SignIn(store.database, store.vault, counted), glances, now_ms, secure, claim_lapse_ms
     )
-    app.state.renderer = Renderer(
+    app.state.renderer = _renderer()
+    app.add_api_route("/static/{digest}/{name}", guards.asset, methods=["GET"])
+    for part in PARTS:
+        app.include_router(part.router)
+    app.add_exception_handler(NotSignedIn, _to_the_sign_in)
+    app.add_exception_handler(MustChange, _to_the_password)
+    app.add_exception_handler(WrongRole, _wrong_role)
+    app.add_exception_handler(HealthSyncError, _refused)
+    app.add_exception_handler(HTTPException, _not_there)
+    app.add_exception_handler(RequestValidationError, _no_such_page)
+
+
+@cache
+def _renderer() -> Renderer:
+    """One for all apps of a process: it knows nothing of whose pages they are."""
+    return Renderer(
         "hub_server.web",
         {
             "service_name": SERVICE_NAME,
@@ -76,15 +92,6 @@ def add_pages(
             "id_text": id_text,
         },
     )
-    app.add_api_route("/static/{digest}/{name}", guards.asset, methods=["GET"])
-    for part in PARTS:
-        app.include_router(part.router)
-    app.add_exception_handler(NotSignedIn, _to_the_sign_in)
-    app.add_exception_handler(MustChange, _to_the_password)
-    app.add_exception_handler(WrongRole, _wrong_role)
-    app.add_exception_handler(HealthSyncError, _refused)
-    app.add_exception_handler(HTTPException, _not_there)
-    app.add_exception_handler(RequestValidationError, _no_such_page)
 
 
 def _to_the_sign_in(request: Request, _error: Exception) -> Response:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,16 +68,7 @@ def make_app(premises: Premises, hosts: Sequence[str] = ()) -> FastAPI:
     assets.assets()
     app = FastAPI(title="hwc", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.premises = premises
-    app.state.renderer = Renderer(
-        "hwc_node.web",
-        {
-            "service_name": SERVICE_NAME,
-            "asset": assets.address,
-            "languages": language.LANGUAGES,
-            "clinical": clinical,
-            "id_text": id_text,
-        },
-    )
+    app.state.renderer = _renderer()
     guards.add(app, _broken, hosts)
     app.add_api_route("/static/{digest}/{name}", guards.asset, methods=["GET"])
     app.add_api_route("/healthz", _alive, methods=["GET"])
@@ -86,6 +78,21 @@ def make_app(premises: Premises, hosts: Sequence[str] = ()) -> FastAPI:
     app.add_exception_handler(HealthSyncError, _refused)
     app.add_exception_handler(HTTPException, _not_there)
     return app
+
+
+@cache
+def _renderer() -> Renderer:
+    """One for all apps of a process: it knows nothing of whose pages they are."""
+    return Renderer(
+        "hwc_node.web",
+        {
+            "service_name": SERVICE_NAME,
+            "asset": assets.address,
+            "languages": language.LANGUAGES,
+            "clinical": clinical,
+            "id_text": id_text,
+        },
+    )
 
 
 def _alive() -> Response:
