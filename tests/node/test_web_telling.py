@@ -101,6 +101,7 @@ def test_what_a_doctor_said_is_read_and_needs_no_answer(centre: Centre, window: 
     asks(centre, kept, "Thank you.")
     window = later(centre)
     heard(centre)
+    assert "a doctor, " in window.shown(path), "the name may not have come yet"
     message = hidden(window.get(path).text)["heard"]
     for _ in range(2):  # pressed twice
         window.saved(f"{path}/read", {"heard": message}, page=path)
