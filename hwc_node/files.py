@@ -15,8 +15,9 @@ from hwc_node.config import FILE_MODE, storage_fault
 from sync_protocol.errors import OurFault, TooLarge
 
 
-def replace(path: Path, raw: bytes, before: Callable[[], None] = lambda: None) -> None:
+def replace(path: Path, raw: bytes, before: Callable[[], None] = lambda: None, *, failed: str = "") -> None:
     """Write the file under another name, make it durable, and only then give it its own. before: just ahead of that.
+    failed: how it is told that this could not be done.
 
     Raises OurFault (``E_DISK_FULL``, ``E_READ_ONLY``, ``E_STORAGE``).
     """
@@ -35,7 +36,7 @@ def replace(path: Path, raw: bytes, before: Callable[[], None] = lambda: None) -
         finally:
             os.close(folder)
     except OSError as error:
-        raise storage_fault(error, f"The file {path} cannot be written") from error
+        raise storage_fault(error, failed or f"The file {path} cannot be written") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

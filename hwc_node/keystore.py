@@ -36,6 +36,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from hwc_node import files
 from hwc_node.config import FILE_MODE, storage_fault
 from sync_protocol.change import PersonId
 from sync_protocol.errors import InvalidValue, NeedsPerson, OurFault, TheirBytes, Unsupported
@@ -455,20 +456,4 @@ def _write(path: Path, document: dict[str, Any]) -> None:
         raise _corrupt("it holds values that are no JSON") from None
     if len(raw) > MAX_FILE_BYTES:
         raise _corrupt(f"it would grow beyond {MAX_FILE_BYTES} bytes")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
-        with os.fdopen(file, "wb") as opened:
-            opened.write(raw)
-            opened.flush()
-            os.fsync(opened.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)  # without it the new name may be gone after a power cut
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise storage_fault(error, "The key slots cannot be written") from error
+    files.replace(path, raw, failed="The key slots cannot be written")
