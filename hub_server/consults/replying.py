@@ -18,6 +18,7 @@ from hub_server.charts import Chart
 from hub_server.claim_locks import DEFAULT_LAPSE_MS
 from hub_server.consults.claiming import already_answered, claiming, open_claims, require_free, require_going_on
 from hub_server.consults.writing import Done, introduce, seen_row, write
+from hub_server.database import Connection
 from hub_server.people import Person
 from hub_server.store import Entry, Store
 from sync_protocol import canonical, documents, schema, telemedicine
@@ -31,7 +32,8 @@ ANSWER_FIELDS: Final = ("diagnosis", "advice", "prescription", "follow_up_days",
 REQUIRED_FIELDS: Final = ("mode", "first")  # telemedicine practice: each consultation records both
 SAYING_FIELDS: Final = ("diagnosis", "advice", "prescription", "refer_onward")
 MAX_ANSWER_BYTES: Final = documents.MAX_LINE_BYTES
-QUESTION: Final = "text"  # in a draft: what a doctor begins to ask the centre; all else is of the reply
+QUESTION: Final = "text"  # in a draft: what a doctor begins to ask the centre
+REASON: Final = "reason"  # why they have to see a case of others; all else is of the reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +160,41 @@ def keep_draft(
             stands = charts.standing_reply(connection, store, name)
             if stands is not None and stands.key.record != corrects and charts.author(stands) == doctor.id:
                 return False
-        drafts.keep(store, connection, doctor.id, name, fields, now_ms, nonce, is_of_form=lambda one: one != QUESTION)
+        of_reply = {field: values for field, values in fields.items() if _is_of_reply(field)}
+        drafts.keep(store, connection, doctor.id, name, of_reply, now_ms, nonce, is_of_form=_is_of_reply)
         return True
+
+
+def _is_of_reply(field: str) -> bool:
+    return field not in (QUESTION, REASON)
 
 
 def keep_question(store: Store, doctor: Person, name: RecordId, text: str, now_ms: int, nonce: bytes) -> None:
     """Keep a question that is being typed, beside what is kept of a reply; an empty one was sent. Raises as `keep_draft`."""
     with store.database.transaction() as connection:
         seen_row(connection, doctor, name, now_ms)
-        typed = {QUESTION: [text]} if text else {}
-        drafts.keep(store, connection, doctor.id, name, typed, now_ms, nonce, is_of_form=lambda one: one == QUESTION)
+        _keep_one(store, connection, doctor, name, QUESTION, text, now_ms, nonce)
+
+
+def keep_reason(store: Store, doctor: Person, name: RecordId, text: str, now_ms: int, nonce: bytes) -> None:
+    """Keep why a doctor has to see a case of others, while they type it; an empty one was given. Raises what
+    `drafts.keep` raises."""
+    with store.database.transaction() as connection:
+        _keep_one(store, connection, doctor, name, REASON, text, now_ms, nonce)
+
+
+def _keep_one(
+    store: Store,
+    connection: Connection,
+    doctor: Person,
+    name: RecordId,
+    field: str,
+    text: str,
+    now_ms: int,
+    nonce: bytes,
+) -> None:
+    typed = {field: [text]} if text else {}
+    drafts.keep(store, connection, doctor.id, name, typed, now_ms, nonce, is_of_form=lambda one: one == field)
 
 
 def _claiming(

@@ -82,6 +82,7 @@ def _begun(seen: Seen) -> Form:
     """The reply's form when the page is opened: the draft, else the answer that may be corrected, else nothing."""
     fields = {field: list(values) for field, values in seen.draft.fields.items()} if seen.draft is not None else {}
     question = {consults.QUESTION: fields.pop(consults.QUESTION, [""])}
+    fields.pop(consults.REASON, None)
     if fields or seen.chart.reply is None:
         return Form(fields | question)
     return Form(answering.filled_from(seen.chart.reply.view()).given | question)
@@ -282,13 +283,29 @@ def open_case(desk: Doctor, name: str, form: Posted) -> Response:
     random = desk.randomness()[: glass.RANDOM_BYTES]
     if not desk.saved(form, lambda: glass.break_glass(desk.store, desk.person, record, reason, desk.now_ms, random)):
         return _closed(desk, record, form, 422)
+    _keep_reason(desk, record, "")
     return desk.go(f"/cases/{name}")
 
 
+@router.post("/cases/{name}/open/draft")
+def keep_reason(desk: Doctor, name: str, form: Posted) -> Response:
+    """The reason, kept while it is typed."""
+    _keep_reason(desk, record_in(name), form.value(consults.REASON))
+    return desk.page("draft_kept", draft=Draft({}, desk.now_ms))
+
+
+def _keep_reason(desk: Desk, name: RecordId, text: str) -> None:
+    nonce = desk.randomness()[:NONCE_BYTES]
+    consults.keep_reason(desk.store, desk.person, name, text, desk.now_ms, nonce)
+
+
 def _closed(desk: Desk, name: RecordId, form: Form, status: int = 403) -> Response:
-    """The page of a case that is not this doctor's: nothing of the patient but what they had written when it was."""
+    """The page of a case that is not this doctor's: nothing of the patient but what they had written themselves."""
     with desk.store.database.transaction() as connection:
         row = charts.find_queued(connection, name)
+        begun = drafts.find(desk.store, connection, desk.person.id, name)
+    if begun is not None:
+        form.given.setdefault(consults.REASON, begun.fields.get(consults.REASON, [""]))
     with language.speaking(desk.words):
         written = answering.unsent_of(form, {})
     name_ = desk.request.path_params["name"]

@@ -403,3 +403,23 @@ def test_a_doctor_of_another_specialty_is_refused_and_may_open_it_with_a_reason(
     after = words(officer.get("/openings").text)
     assert "Nothing waits for a review." in after
     assert "Reviewed by Name of officer" in after
+
+
+def test_the_reason_for_opening_a_case_is_kept_while_it_is_typed_and_until_it_is_given(
+    hub: PagedHub, node: BareNode
+) -> None:
+    name, _ = refer(hub, node)
+    page, typed = f"/cases/{name}", "Her sister rang, nobody"
+    skin, other = hub.window_of("skin"), hub.window_of("officer")
+    kept = send_from(skin, skin.get(page).text, f"{page}/open/draft", {"reason": typed})
+    assert (kept.status_code, "Draft kept" in kept.text) == (200, True)
+    skin = hub.window_of("skin")  # signed in anew
+    again = skin.get(page)
+    assert (again.status_code, f">{typed}</textarea>" in again.text) == (403, True)
+    assert typed not in other.get(page).text
+    empty = send_from(skin, again.text, f"{page}/open", {"reason": ""})
+    assert (empty.status_code, typed in empty.text) == (422, False)
+    assert send_from(skin, again.text, f"{page}/open", {"reason": f"{typed} on duty."}).status_code == 303
+    assert typed not in case(skin, name)
+    with hub.world.database.transaction() as connection:
+        assert connection.execute("SELECT 1 FROM draft").fetchone() is None

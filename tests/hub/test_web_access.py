@@ -59,6 +59,7 @@ EVERY_DOCTOR: Final[set[Route]] = {
     ("POST", "/duty"),
     ("POST", "/duty/off"),
     ("POST", "/cases/{name}/open"),  # with a reason, which is reviewed
+    ("POST", "/cases/{name}/open/draft"),
     ("GET", "/queue/rows"),
     ("GET", "/queue/events"),
     ("GET", "/slip"),
