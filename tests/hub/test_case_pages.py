@@ -422,4 +422,4 @@ def test_the_reason_for_opening_a_case_is_kept_while_it_is_typed_and_until_it_is
     assert send_from(skin, again.text, f"{page}/open", {"reason": f"{typed} on duty."}).status_code == 303
     assert typed not in case(skin, name)
     with hub.world.database.transaction() as connection:
-        assert connection.execute("SELECT 1 FROM draft").fetchone() is None
+        assert connection.execute("SELECT 1 FROM draft WHERE referral = %s", (record(name),)).fetchone() is None
