@@ -9,6 +9,7 @@ say why they have to.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -154,20 +155,19 @@ def ask(desk: Doctor, name: str, form: Posted) -> Response:
     if not desk.saved(form, lambda: consults.ask(desk.store, desk.person, record, text, desk.now_ms, random)):
         begun = _begun(seen)
         return _show(desk, seen, Form(begun.given | form.given, form.errors), 422)
-    _keep_question(desk, record, "")
+    _keep_typed(desk, consults.keep_question, record, "")
     return desk.go(f"/cases/{name}")
 
 
 @router.post("/cases/{name}/ask/draft")
 def keep_question(desk: Doctor, name: str, form: Posted) -> Response:
     """What is typed, kept while it is typed."""
-    _keep_question(desk, record_in(name), form.value(consults.QUESTION))
+    return _keep_typed(desk, consults.keep_question, record_in(name), form.value(consults.QUESTION))
+
+
+def _keep_typed(desk: Desk, keep: Callable[..., None], name: RecordId, text: str) -> Response:
+    keep(desk.store, desk.person, name, text, desk.now_ms, desk.randomness()[:NONCE_BYTES])
     return desk.page("draft_kept", draft=Draft({}, desk.now_ms))
-
-
-def _keep_question(desk: Desk, name: RecordId, text: str) -> None:
-    nonce = desk.randomness()[:NONCE_BYTES]
-    consults.keep_question(desk.store, desk.person, name, text, desk.now_ms, nonce)
 
 
 def _once(form: Form) -> bytes:
@@ -283,20 +283,14 @@ def open_case(desk: Doctor, name: str, form: Posted) -> Response:
     random = desk.randomness()[: glass.RANDOM_BYTES]
     if not desk.saved(form, lambda: glass.break_glass(desk.store, desk.person, record, reason, desk.now_ms, random)):
         return _closed(desk, record, form, 422)
-    _keep_reason(desk, record, "")
+    _keep_typed(desk, consults.keep_reason, record, "")
     return desk.go(f"/cases/{name}")
 
 
 @router.post("/cases/{name}/open/draft")
 def keep_reason(desk: Doctor, name: str, form: Posted) -> Response:
     """The reason, kept while it is typed."""
-    _keep_reason(desk, record_in(name), form.value(consults.REASON))
-    return desk.page("draft_kept", draft=Draft({}, desk.now_ms))
-
-
-def _keep_reason(desk: Desk, name: RecordId, text: str) -> None:
-    nonce = desk.randomness()[:NONCE_BYTES]
-    consults.keep_reason(desk.store, desk.person, name, text, desk.now_ms, nonce)
+    return _keep_typed(desk, consults.keep_reason, record_in(name), form.value(consults.REASON))
 
 
 def _closed(desk: Desk, name: RecordId, form: Form, status: int = 403) -> Response:
